@@ -1,0 +1,109 @@
+"""Chat as FAITHH has it, and the sessions behind it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, Response, delete, get, post
+from litestar.params import FromQuery, Parameter
+from sqlmodel import Session
+
+from api.intake import AnyRequest, chat_builder, current_session, submit
+from api.schemas import ChatIn
+from api.threads import reading as in_thread
+from api.threads import writing
+from api.views import iso, message_json
+from api.waiting import preference, respond
+from config.queues import Kind
+from config.settings import get_settings
+from storage import conversations, messages, users
+from storage.database import reading, transaction
+from storage.tables import Job
+
+Json = dict[str, Any]
+
+
+class ChatController(Controller):
+    path = "/api"
+    tags = ["chat"]  # noqa: RUF012
+
+    @post("/chat", status_code=200, summary="Say something and get the answer")
+    async def chat(self, request: AnyRequest, data: ChatIn) -> Response[Json]:
+        job = await submit(
+            request, Kind.CHAT, chat_builder(request.user.id, data.message, data), data.model_dump(mode="json")
+        )
+        wish = preference(request, default_wait_s=get_settings().wait_max_s)
+        return await respond(request, job, wish, _chat_json, cancel_on_disconnect=data.cancel_on_disconnect)
+
+    @get("/chat/history", summary="The latest messages of a conversation")
+    async def history(
+        self,
+        request: AnyRequest,
+        limit: Annotated[int, Parameter(ge=1)] = 50,
+        session_id: FromQuery[str | None] = None,
+    ) -> Json:
+        return await in_thread(_history, request.user.id, session_id, min(limit, get_settings().max_page))
+
+    @delete("/chat/history", status_code=200, summary="Forget the messages of a conversation")
+    async def clear(self, request: AnyRequest, session_id: FromQuery[str | None] = None) -> Json:
+        removed = await writing(_clear, request.user.id, session_id)
+        return {"success": True, "message": "Chat history cleared", "removed": removed}
+
+    @post("/sessions", status_code=201, summary="Open a conversation and make it the current one")
+    async def open(self, request: AnyRequest) -> Json:
+        return await writing(_open, request.user.id)
+
+
+def _chat_json(_session: Session, job: Job) -> Json:
+    result = job.result or {}
+    return {
+        "success": True,
+        "response": result["content"],
+        "sources": result["sources"],
+        "metadata": {
+            "model": result["model"],
+            "tokens": result["completion_tokens"],
+            "prompt_tokens": result["prompt_tokens"],
+            "response_time": result["response_ms"] / 1000,
+            "rag_used": bool(result["sources"]),
+            "finish_reason": result["finish_reason"],
+        },
+        "session_id": result["session_id"],
+        "message_id": result["message_id"],
+        "job_id": job.id,
+    }
+
+
+def _history(owner_id: str, session_id: str | None, limit: int) -> Json:
+    with reading() as session:
+        if session_id is None:
+            session_id = users.get(session, owner_id).current_conversation_id
+            if session_id is None or conversations.find(session, session_id, owner_id) is None:
+                return {"success": True, "messages": [], "total_count": 0, "session_id": None}
+        conversation = conversations.get(session, session_id, owner_id)
+        shown, total = messages.latest(session, conversation.id, limit)
+    return {
+        "success": True,
+        "messages": [message_json(row) for row in shown],
+        "total_count": total,
+        "session_id": conversation.id,
+    }
+
+
+def _clear(owner_id: str, session_id: str | None) -> int:
+    with transaction() as session:
+        conversation = (
+            conversations.open_for_writing(session, session_id, owner_id)
+            if session_id
+            else current_session(session, owner_id)
+        )
+        removed = messages.clear(session, conversation.id)
+        conversations.touch(session, conversation.id)
+        return removed
+
+
+def _open(owner_id: str) -> Json:
+    with transaction() as session:
+        conversation = conversations.create(session, owner_id)
+        users.set_current_conversation(session, owner_id, conversation.id)
+    return {"session_id": conversation.id, "created_at": iso(conversation.created_at)}

@@ -1,0 +1,114 @@
+"""How a request becomes a job: validated, written with its domain rows in one transaction, sent after commit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from litestar import Request
+from sqlmodel import Session
+
+from api.auth import Caller
+from api.schemas import Body, ChatIn, ChatOptions, ImportIn
+from api.threads import writing
+from config.errors import BadRequest
+from config.queues import KINDS, Kind
+from storage import blobs, conversations, jobs, messages, queue, users
+from storage.database import is_duplicate, transaction
+from storage.jobs import NewJob
+from storage.tables import Conversation, Job
+
+AnyRequest = Request[Caller, Any, Any]
+Builder = Callable[[Session], NewJob]
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def idempotency_key(request: AnyRequest) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise BadRequest("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+async def submit(request: AnyRequest, kind: Kind, build: Builder, hashed: Any) -> Job:
+    """Accept a job. `hashed` is what makes two requests the same request under one Idempotency-Key."""
+    key = idempotency_key(request)
+    request_hash = jobs.hash_request(request.method, request.url.path, hashed) if key else None
+    return await writing(_accept, request.user.id, kind, build, key, request_hash)
+
+
+def _accept(owner_id: str, kind: Kind, build: Builder, key: str | None, request_hash: str | None) -> Job:
+    try:
+        return _accept_once(owner_id, kind, build, key, request_hash)
+    except Exception as error:
+        if key is None or not is_duplicate(error):
+            raise
+        # The same key arrived twice at the same moment and the other was first: now it is found.
+        return _accept_once(owner_id, kind, build, key, request_hash)
+
+
+def _accept_once(owner_id: str, kind: Kind, build: Builder, key: str | None, request_hash: str | None) -> Job:
+    with transaction() as session:
+        if key is not None and request_hash is not None:
+            earlier = jobs.find_idempotent(session, owner_id, key, request_hash)
+            if earlier is not None:
+                return earlier
+        jobs.check_room(session, KINDS[kind].queue, owner_id)
+        job = jobs.add(session, replace(build(session), idempotency_key=key, request_hash=request_hash))
+        queue.send_after_commit(session, [job])
+        return job
+
+
+def builder(kind: Kind, body: Body, owner_id: str, **common: Any) -> Builder:
+    """What a job of this kind writes besides its own row."""
+    if isinstance(body, ChatIn):
+        return chat_builder(owner_id, body.message, body, **common)
+    if isinstance(body, ImportIn):
+        blobs.path(body.blob)
+    serial_key = f"embed:{owner_id}" if kind is Kind.EMBED else None
+    return lambda _session: NewJob(kind, owner_id, body.model_dump(), serial_key=serial_key, **common)
+
+
+def chat_builder(owner_id: str, message: str, options: ChatOptions, **common: Any) -> Builder:
+    """The question's row and the job in one transaction; answers of one conversation are written one after the other."""
+    given = options.model_dump(exclude={"session_id", "message"}, exclude_none=True, by_alias=True)
+
+    def build(session: Session) -> NewJob:
+        conversation = _session_for(session, owner_id, options.session_id, message)
+        question = messages.add_question(session, conversation, message)
+        return NewJob(
+            Kind.CHAT,
+            owner_id,
+            {"message_id": question.id, **given},
+            serial_key=f"chat:{conversation.id}",
+            conversation_id=conversation.id,
+            **common,
+        )
+
+    return build
+
+
+def _session_for(session: Session, owner_id: str, session_id: str | None, message: str) -> Conversation:
+    if session_id is not None:
+        conversation = conversations.open_for_writing(session, session_id, owner_id)
+    else:
+        conversation = current_session(session, owner_id)
+    if conversation.title == conversations.UNTITLED and not conversation.title_is_custom:
+        conversation.title = " ".join(message.split())[:80]
+        session.add(conversation)
+    return conversation
+
+
+def current_session(session: Session, owner_id: str) -> Conversation:
+    """The caller's current conversation; a new one when there is none or it is locked or gone."""
+    user = users.get_locked(session, owner_id)
+    if user.current_conversation_id is not None:
+        found = conversations.find(session, user.current_conversation_id, owner_id, lock=True)
+        if found is not None and not found.is_locked:
+            return found
+    conversation = conversations.create(session, owner_id)
+    users.set_current_conversation(session, owner_id, conversation.id)
+    return conversation

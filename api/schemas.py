@@ -1,0 +1,122 @@
+"""Request bodies. Unknown fields are refused, not swallowed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from config.errors import Unusable
+from config.queues import DEFAULT_PRIORITY, KINDS, MAX_PRIORITY, MIN_PRIORITY, Kind
+from config.settings import get_settings
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ResponseFormat(Body):
+    """Either a JSON schema the answer must fit, or a GBNF grammar."""
+
+    type: Literal["json_schema", "json_object", "grammar"]
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    grammar: str | None = Field(default=None, max_length=65_536)
+
+
+class ChatOptions(Body):
+    """What chat takes on every surface that has it, the message itself aside."""
+
+    session_id: str | None = Field(
+        default=None, max_length=36, description="A conversation; default: your current session"
+    )
+    model: str | None = Field(default=None, max_length=200)
+    use_rag: bool = Field(default=True, description="Answer with passages found in your conversations")
+    system: str | None = Field(default=None, max_length=100_000)
+    temperature: float | None = Field(default=None, ge=0, le=5)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    top_k: int | None = Field(default=None, ge=0, le=1000)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=16)] | None = None
+    response_format: ResponseFormat | None = None
+    cancel_on_disconnect: bool = False
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
+class ChatIn(ChatOptions):
+    message: str = Field(min_length=1)
+
+    @field_validator("message")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        return usable_text(value)
+
+
+class ImportIn(Body):
+    """An import by reference to what was uploaded before, as POST /api/imports stores it."""
+
+    blob: str = Field(pattern=r"^[0-9a-f]{64}$")
+    filename: str = Field(default="", max_length=500)
+
+
+class EmbedIn(Body):
+    """Embed what changed; there is nothing to choose."""
+
+
+class NoopIn(Body):
+    echo: Any = None
+
+
+INPUTS: dict[Kind, type[Body]] = {Kind.CHAT: ChatIn, Kind.IMPORT: ImportIn, Kind.EMBED: EmbedIn, Kind.NOOP: NoopIn}
+
+
+class JobIn(Body):
+    kind: Kind
+    input: dict[str, Any] = Field(default_factory=dict)
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="9 is most urgent")
+    webhook_url: AnyHttpUrl | None = None
+
+    @model_validator(mode="after")
+    def _submittable(self) -> JobIn:
+        if not KINDS[self.kind].clients_may_submit:
+            raise ValueError(f"Jobs of kind {self.kind.value} are made by the system.")
+        return self
+
+
+class SearchIn(Body):
+    query: str = Field(min_length=1, max_length=2000)
+    n_results: int = Field(default=5, ge=1, le=100)
+
+
+def usable_text(value: str) -> str:
+    """Text a database and a model can hold: no NUL, no lone surrogates, not blank, not endless."""
+    limit = get_settings().max_message_chars
+    if len(value) > limit:
+        raise ValueError(f"at most {limit} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair, which is no character") from None
+    value = value.replace("\0", "")
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+def parse_input(kind: Kind, value: dict[str, Any]) -> Body:
+    """The input of a job of this kind. Raises Unusable with one entry per bad field."""
+    from pydantic import ValidationError
+
+    try:
+        return INPUTS[kind].model_validate(value)
+    except ValidationError as error:
+        problems = [
+            {"field": ".".join(["input", *map(str, item["loc"])]), "message": item["msg"]}
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise Unusable("The job's input holds values that cannot be used.", errors=problems) from None

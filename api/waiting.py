@@ -1,0 +1,145 @@
+"""RFC 7240 Prefer: answer at once with the job, or wait for what it makes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from litestar import Response
+from sqlmodel import Session
+
+from api.intake import AnyRequest
+from api.threads import reading as in_thread
+from api.threads import writing
+from api.views import job_json
+from config.errors import BackchannelError, Conflict
+from config.settings import get_settings
+from storage import jobs, queue
+from storage.connections import redis_client
+from storage.database import reading, transaction
+from storage.events import EventLog, terminal_event, terminal_fields
+from storage.listeners import EventHub, RowState
+from storage.tables import Job
+
+Json = dict[str, Any]
+Shape = Callable[[Session, Job], Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How long the caller wants to be held, in seconds; 0 answers at once."""
+
+    wait_s: float
+    applied: str | None = None
+
+
+def preference(request: AnyRequest, default_wait_s: float) -> Preference:
+    """`respond-async` wins unless `wait=N` stands beside it, which then bounds the waiting."""
+    text = ",".join(request.headers.getall("prefer", []))
+    wait = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", text)
+    if wait:
+        return Preference(min(float(wait[1]), get_settings().wait_max_s), f"wait={wait[1]}")
+    if re.search(r"(?:^|[,;\s])respond-async\b", text):
+        return Preference(0, "respond-async")
+    return Preference(default_wait_s)
+
+
+def read_state(job_id: str) -> RowState:
+    with reading() as session:
+        job = session.get(Job, job_id)
+    return RowState(job.event_seq, terminal_event(job)) if job else RowState(0, None)
+
+
+async def read_state_async(job_id: str) -> RowState:
+    return await in_thread(read_state, job_id)
+
+
+def load_json(owner_id: str, job_id: str, shape: Shape = job_json) -> tuple[Job, Json]:
+    with reading() as session:
+        job = jobs.get(session, job_id, owner_id)
+        return job, shape(session, job)
+
+
+async def respond(
+    request: AnyRequest, job: Job, wish: Preference, shape: Shape | None = None, *, cancel_on_disconnect: bool = False
+) -> Response[Any]:
+    """202 with the job, or, once it has ended within the wait, 200 with its shape. A failed job raises its error."""
+    hub: EventHub = request.app.state.hub
+    ended = False
+    if wish.wait_s > 0:
+        ended = await _wait(request, hub, job.id, wish.wait_s, cancel_on_disconnect)
+    done, body = await in_thread(load_json, request.user.id, job.id, job_json)
+    headers = {"Location": f"/api/jobs/{job.id}", **({"Preference-Applied": wish.applied} if wish.applied else {})}
+    if not ended:
+        return Response(body, status_code=202, headers=headers)
+    if shape is None:
+        return Response(body, status_code=200, headers=headers)
+    if done.status == "succeeded":
+        _, body = await in_thread(load_json, request.user.id, job.id, shape)
+        return Response(body, status_code=200, headers=headers)
+    if done.status == "cancelled":
+        raise Conflict("The job was cancelled before it was done.", headers=headers)
+    raise JobFailed(done, headers)
+
+
+class JobFailed(BackchannelError):
+    """A job's own error, as the answer of the request that waited for it."""
+
+    _STATUS = {"prompt_too_long": 422, "unprocessable": 422, "conflict": 409, "unreadable_import": 422}  # noqa: RUF012
+
+    def __init__(self, job: Job, headers: dict[str, str]) -> None:
+        error = job.error or {}
+        super().__init__(error.get("message", "The job failed."), headers=headers)
+        self.code = error.get("code", "internal_error")  # type: ignore[misc]
+        self.status = self._STATUS.get(self.code, 503 if error.get("retryable") else 500)  # type: ignore[misc]
+        self.title = "The job failed"  # type: ignore[misc]
+
+
+async def _wait(request: AnyRequest, hub: EventHub, job_id: str, wait_s: float, cancel_on_disconnect: bool) -> bool:
+    """True when the job ended in time. Leaves early when the caller has gone; the job goes on unless told otherwise."""
+    ended = False
+    gone = False
+
+    async def listen(scope: anyio.CancelScope) -> None:
+        nonlocal ended
+        async for event in hub.follow(job_id):
+            if event is not None and event.is_terminal:
+                ended = True
+        scope.cancel()
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        nonlocal gone
+        while not gone:
+            message = await request.receive()
+            gone = message["type"] == "http.disconnect"
+        scope.cancel()
+
+    with anyio.move_on_after(wait_s):
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen, group.cancel_scope)
+            group.start_soon(watch, group.cancel_scope)
+    if gone and not ended and cancel_on_disconnect:
+        await writing(cancel, job_id, request.user.id)
+    return ended
+
+
+def cancel(job_id: str, owner_id: str) -> Job:
+    """Cancel and tell whoever has to know: the worker that runs it, the listeners of one that waited, the next in line."""
+    with transaction() as session:
+        job, unblocked = jobs.cancel(session, job_id, owner_id)
+        if job.status == "running":
+            queue.announce_after_commit(session, job.id)
+        queue.send_after_commit(session, [row for other in unblocked if (row := session.get(Job, other))])
+    if job.status == "cancelled" and job.finished_at and time.time() - job.finished_at.timestamp() < 5:
+        log_end(job)
+    return job
+
+
+def log_end(job: Job) -> None:
+    """The log's copy of an end or a new beginning that no worker writes; readers fall back on the row without it."""
+    fields = terminal_fields(job.status, job.result, job.error) or {"type": "queued"}
+    EventLog(redis_client()).try_append_end(job.id, job.attempt, fields, job.event_seq)

@@ -1,0 +1,55 @@
+"""Job kinds, the queues that carry them and the workers that serve those queues: one table, read by all rooms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a job does. The value is what clients say."""
+
+    CHAT = "chat"
+    IMPORT = "import"
+    EMBED = "embed"
+    NOOP = "noop"
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """Where a kind runs and how it fails.
+
+    `max_failures`: lost workers and retryable errors before the job is dead-lettered. `clients_may_submit`: accepted by
+    POST /api/jobs.
+    """
+
+    queue: str
+    task: str
+    max_failures: int = 4
+    clients_may_submit: bool = True
+
+
+KINDS: dict[Kind, KindSpec] = {
+    Kind.CHAT: KindSpec("chat", "chat.reply"),
+    Kind.IMPORT: KindSpec("import", "import.run", max_failures=8),
+    Kind.EMBED: KindSpec("embed", "embed.run", max_failures=8),
+    Kind.NOOP: KindSpec("noop", "noop.run"),
+}
+
+# Worker name → queues it consumes. The first word of a line in the Procfile is the worker's name.
+WORKERS: dict[str, tuple[str, ...]] = {
+    "generate": ("chat", "summarize", "upkeep"),
+    "index": ("search", "embed"),
+    "background": ("import", "noop", "upkeep"),
+}
+
+SEARCH_QUEUE = "search"
+UPKEEP_QUEUE = "upkeep"
+
+# Priority as clients say it: 0 (whenever) to 9 (now).
+MIN_PRIORITY, DEFAULT_PRIORITY, MAX_PRIORITY = 0, 5, 9
+
+
+def worker_of(queue: str) -> str:
+    """The worker that serves `queue`."""
+    return next(name for name, queues in WORKERS.items() if queue in queues)

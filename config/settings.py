@@ -1,0 +1,240 @@
+"""All settings, read from the environment and `.env`. A bad value stops the process with a sentence.
+
+Names are the environment's names in lower case. Every number carries its unit in its name and its reason beside it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+# A Unix socket's path must fit sockaddr_un (108 bytes on Linux, 104 on macOS).
+MAX_SOCKET_PATH = 100
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True, validate_default=True)
+
+    # --- where it listens and keeps its state
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    flower_host: str = ""  # as HOST unless set
+    flower_port: int = Field(5555, ge=1, le=65535)
+    flower_basic_auth: str = ""  # user:password; made up at first start when AUTH_MODE=required
+    data_dir: Path = Path("data")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "console", "json"] = "auto"  # auto: console on a terminal, JSON otherwise
+    frontend_url: str = ""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()  # comma-separated
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # more names this server answers to, comma-separated
+    auth_mode: Literal["local", "required"] = "local"
+
+    # --- parts: embedded unless given from outside
+    redis_url: str = ""
+    database_url: str = ""
+    chroma_url: str = ""
+    postgres_host: str = ""
+    postgres_port: int = 5432
+    postgres_db: str = "backchannel"
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr = SecretStr("")
+
+    # NORMAL survives kill -9 of every process; only a power cut may take the last few commits. FULL pays an fsync each.
+    sqlite_synchronous: Literal["normal", "full"] = "normal"
+
+    # --- the job ledger
+    lease_s: float = Field(8.0, gt=0)  # a dead worker's job is free after this; with sweep_s below: again within 15 s
+    heartbeat_s: float = Field(2.0, gt=0)  # four chances to renew before a lease is lost
+    sweep_s: float = Field(1.0, gt=0)  # how often upkeep looks
+    resend_after_s: float = Field(5.0, gt=0)  # a queued job whose message is gone from the broker is sent again
+    retry_base_s: float = Field(1.0, ge=0)  # first retry after about 1 s, doubling …
+    retry_max_s: float = Field(60.0, ge=0)  # … up to a minute, each ±50 % so that retries do not arrive together
+    queue_limit: int = Field(10_000, ge=1)  # queued jobs per queue before 429; a chat queue this long is hours deep
+    owner_queue_limit: int = Field(2_000, ge=1)  # one caller cannot fill a queue for all others
+    job_retention_days: int = Field(90, ge=1)
+    idempotency_hours: int = Field(24, ge=1)  # a key repeated later than this makes a new job
+    wait_max_s: float = Field(600.0, gt=0)  # longest a waiting request is held before it becomes a 202
+
+    # --- events
+    event_log_max: int = Field(50_000, ge=100)  # events kept per job; the informational ones stop being logged before
+    event_log_hours: int = Field(24, ge=1)  # life of a log after its last event; then the row answers
+    sse_heartbeat_s: float = Field(15.0, gt=0)  # below the 30–60 s at which proxies drop silent connections
+
+    # --- limits on what comes in
+    max_body_mb: int = Field(2, ge=1)  # JSON bodies
+    max_upload_mb: int = Field(4096, ge=1)  # exports of 1.8 GB are real
+    max_message_chars: int = Field(200_000, ge=1)  # about 50k tokens, beyond most context windows
+    max_page: int = Field(200, ge=1)
+
+    # --- language model
+    model_path: str = ""
+    model_repo: str = ""
+    model_n_ctx: int = Field(8192, ge=256)  # prompt and answer; 8k holds a long chat and costs ~1 GB of cache at 7B
+    model_n_threads: int = Field(0, ge=0)  # 0: all cores but one; OpenMP on busy cores is 5–11 times slower
+    model_n_gpu_layers: int = -1  # all of them; ignored by a CPU build
+    chat_max_tokens: int = Field(1024, ge=1)
+    chat_wait_retrieval_s: float = Field(10.0, gt=0)  # then answer without sources, and say so
+    generate_concurrency: int = Field(32, ge=1)  # attendants that wait; one engine decodes
+    index_concurrency: int = Field(8, ge=2)  # searches waiting plus one embedding job
+    background_concurrency: int = Field(4, ge=1)  # imports are CPU-bound; more only take turns
+
+    # --- retrieval
+    embedding_model: str = ""  # a sentence-transformers name or path; default: the packaged all-MiniLM-L6-v2
+    embedding_backend: Literal["sentence-transformers", "hashing"] = "sentence-transformers"
+    embedding_threads: int = Field(0, ge=0)  # 0: torch decides
+    search_timeout_s: float = Field(30.0, gt=0)  # covers the first load of the embedding model
+    search_min_score: float = 0.25  # vector hits under cosine 0.25 are noise
+    rag_passages: int = Field(5, ge=1, le=50)
+
+    # --- names of the seeds that later features read
+    secret_key: SecretStr = SecretStr("")
+    enable_cache: bool = True
+    session_expire_hours: int = Field(24, ge=1)
+
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _refuse_open_local(self) -> Self:
+        for name, host in (("HOST", self.host), ("FLOWER_HOST", self.flower_bind)):
+            if self.auth_mode == "local" and not is_loopback(host):
+                raise ValueError(
+                    f"AUTH_MODE=local serves whoever reaches it as the owner, so it listens on loopback only; "
+                    f"{name}={host} is reachable by others. Use {name}=127.0.0.1 or AUTH_MODE=required."
+                )
+        if "*" in self.cors_origins:
+            raise ValueError("CORS_ORIGINS must name origins; '*' would let any web page drive this server.")
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError("HEARTBEAT_S must be at most half of LEASE_S, or a slow moment loses the lease.")
+        return self
+
+    @property
+    def flower_bind(self) -> str:
+        return self.flower_host or self.host
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets, ports and pid files of the running copy."""
+        return self.data_dir / "run"
+
+    @property
+    def redis_is_private(self) -> bool:
+        return not self.redis_url
+
+    @property
+    def redis(self) -> str:
+        """URL for redis-py."""
+        return self.redis_url or f"unix://{quote(str(private_redis_socket(self.data_dir)))}"
+
+    @property
+    def broker(self) -> str:
+        """The same server, as kombu spells it."""
+        url = self.redis
+        return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
+
+    @property
+    def chroma_is_private(self) -> bool:
+        return not self.chroma_url
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL."""
+        if self.database_url:
+            url = self.database_url
+            for prefix in ("postgresql://", "postgres://"):
+                if url.startswith(prefix):
+                    return "postgresql+psycopg://" + url.removeprefix(prefix)
+            return url
+        if self.postgres_host:
+            user, password = (
+                quote(self.postgres_user, safe=""),
+                quote(self.postgres_password.get_secret_value(), safe=""),
+            )
+            return (
+                f"postgresql+psycopg://{user}:{password}@{self.postgres_host}:{self.postgres_port}/{self.postgres_db}"
+            )
+        return f"sqlite:///{self.data_dir / 'backchannel.db'}"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def private_redis_socket(data_dir: Path) -> Path:
+    """Where the private Redis of this DATA_DIR listens; outside it when the path would be too long for a socket."""
+    inside = data_dir / "run" / "redis.sock"
+    if len(str(inside).encode()) <= MAX_SOCKET_PATH:
+        return inside
+    import hashlib
+    import os
+
+    name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+    return Path(f"/tmp/backchannel-{os.getuid()}-{name}/redis.sock")  # noqa: S108 - the folder is made 0700 and owned by us
+
+
+class SettingsError(ValueError):
+    """One sentence per bad setting, for a terminal."""
+
+
+_lock = threading.Lock()
+_settings: Settings | None = None
+
+
+def get_settings() -> Settings:
+    """The process's settings, read once. Raises SettingsError."""
+    global _settings  # noqa: PLW0603 - functools.cache is no singleton under threads
+    with _lock:
+        if _settings is None:
+            _settings = load_settings()
+        return _settings
+
+
+def load_settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_input=False):
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            lines.append(
+                f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+                if name
+                else problem["msg"].removeprefix("Value error, ")
+            )
+        raise SettingsError("\n".join(lines)) from None
+
+
+def reset_settings() -> None:
+    """Forget what was read, so that a test can change the environment."""
+    global _settings  # noqa: PLW0603
+    with _lock:
+        _settings = None

@@ -1,0 +1,50 @@
+"""Passages of messages: rows here, vectors of the same id in Chroma. A vector without a row is not found by anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Table, delete, func, insert, select
+from sqlmodel import Session, col
+
+from storage.tables import Chunk, Conversation, Message
+
+_chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChunk:
+    chunk: Chunk
+    conversation: Conversation
+    role: str
+
+
+def ids_of(session: Session, conversation_id: str) -> set[str]:
+    return set(session.execute(select(_chunks.c.id).where(_chunks.c.conversation_id == conversation_id)).scalars())
+
+
+def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        session.execute(insert(_chunks), rows)
+
+
+def remove(session: Session, chunk_ids: Collection[str]) -> None:
+    if chunk_ids:
+        session.execute(delete(_chunks).where(_chunks.c.id.in_(list(chunk_ids))))
+
+
+def load(session: Session, owner_id: str, chunk_ids: Sequence[str]) -> dict[str, FoundChunk]:
+    """Rows of these ids that belong to `owner_id`."""
+    query = (
+        select(Chunk, Conversation, col(Message.role))
+        .join(Conversation, col(Conversation.id) == col(Chunk.conversation_id))
+        .join(Message, col(Message.id) == col(Chunk.message_id))
+        .where(col(Chunk.id).in_(list(chunk_ids)), col(Conversation.owner_id) == owner_id)
+    )
+    return {chunk.id: FoundChunk(chunk, conversation, role) for chunk, conversation, role in session.execute(query)}
+
+
+def count(session: Session) -> int:
+    return session.execute(select(func.count()).select_from(_chunks)).scalar_one()

@@ -1,0 +1,239 @@
+"""Conversations: our own sessions and imported chats alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select, update
+from sqlmodel import Session, col
+
+from config.errors import Conflict, NotFound
+from storage.ids import new_id
+from storage.tables import Conversation, Message, utcnow
+
+UNTITLED = "New conversation"
+_conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
+_messages: Table = Message.__table__  # type: ignore[attr-defined]
+
+UpsertStatus = Literal["created", "updated", "unchanged"]
+_COMPARED = ("role", "author_name", "content", "visibility", "model", "parts", "position", "on_path")
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What an import did to one conversation; `messages` counts rows added or changed."""
+
+    status: UpsertStatus
+    conversation_id: str
+    messages: int
+
+
+def create(session: Session, owner_id: str, title: str = UNTITLED) -> Conversation:
+    conversation_id = new_id()
+    conversation = Conversation(id=conversation_id, owner_id=owner_id, native_id=conversation_id, title=title)
+    session.add(conversation)
+    session.flush()
+    return conversation
+
+
+def find(session: Session, conversation_id: str, owner_id: str, *, lock: bool = False) -> Conversation | None:
+    """`lock` holds the row until the transaction ends."""
+    query = select(Conversation).where(col(Conversation.id) == conversation_id, col(Conversation.owner_id) == owner_id)
+    return session.execute(query.with_for_update() if lock else query).scalar_one_or_none()
+
+
+def get(session: Session, conversation_id: str, owner_id: str, *, lock: bool = False) -> Conversation:
+    """Raises NotFound, also for somebody else's."""
+    found = find(session, conversation_id, owner_id, lock=lock)
+    if found is None:
+        raise NotFound(f"There is no conversation {conversation_id[:64]}.")
+    return found
+
+
+def open_for_writing(session: Session, conversation_id: str, owner_id: str) -> Conversation:
+    """`get` with the row locked. Raises Conflict when the conversation is locked against new messages."""
+    conversation = get(session, conversation_id, owner_id, lock=True)
+    if conversation.is_locked:
+        raise Conflict("This conversation is locked.")
+    return conversation
+
+
+def page(
+    session: Session, owner_id: str, *, source: str | None, limit: int, offset: int
+) -> tuple[list[Conversation], int]:
+    """Most recently changed first, and how many there are in all."""
+    mine = _owned(owner_id, source)
+    total = session.execute(select(func.count()).select_from(_conversations).where(*mine)).scalar_one()
+    query = select(Conversation).where(*mine).order_by(col(Conversation.updated_at).desc(), col(Conversation.id).desc())
+    return list(session.execute(query.limit(limit).offset(offset)).scalars()), total
+
+
+def _owned(owner_id: str, source: str | None) -> list[ColumnElement[bool]]:
+    conditions = [col(Conversation.owner_id) == owner_id]
+    return [*conditions, col(Conversation.source) == source] if source else conditions
+
+
+def rename(session: Session, conversation: Conversation, title: str) -> None:
+    conversation.title, conversation.title_is_custom = title, True
+    session.add(conversation)
+
+
+def remove(session: Session, conversation_id: str, owner_id: str) -> None:
+    get(session, conversation_id, owner_id, lock=True)
+    session.execute(delete(_conversations).where(_conversations.c.id == conversation_id))
+
+
+def touch(session: Session, conversation_id: str) -> None:
+    """Messages changed: the index has to follow."""
+    session.execute(
+        update(_conversations)
+        .where(_conversations.c.id == conversation_id)
+        .values(updated_at=utcnow(), content_version=_conversations.c.content_version + 1)
+    )
+
+
+def match_titles(session: Session, owner_id: str, words: Sequence[str], limit: int) -> list[Conversation]:
+    """Conversations whose title holds every word, those that begin with the first one before the others."""
+    title = func.lower(col(Conversation.title))
+    holds = [title.contains(word.lower(), autoescape=True) for word in words]
+    query = select(Conversation).where(col(Conversation.owner_id) == owner_id, *holds)
+    prefix = title.startswith(words[0].lower(), autoescape=True)
+    return list(
+        session.execute(
+            query.order_by(prefix.desc(), col(Conversation.updated_at).desc(), col(Conversation.id)).limit(limit)
+        ).scalars()
+    )
+
+
+# --- imports ----------------------------------------------------------------------------------------------------------
+
+
+def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messages: list[dict[str, Any]]) -> Upserted:
+    """Write an imported conversation once, however often it comes.
+
+    `conversation` holds Conversation columns (source, native_id, title, content_hash, …), `messages` Message columns with
+    `parent_native_id` in place of `parent_id`, parents before children. What was said here since is kept, and so is a
+    title a person gave. Messages the source no longer has stay, off the shown path.
+    """
+    identity = (
+        _conversations.c.owner_id == owner_id,
+        _conversations.c.source == conversation["source"],
+        _conversations.c.native_id == conversation["native_id"],
+    )
+    columns = (_conversations.c.id, _conversations.c.content_hash, _conversations.c.title_is_custom)
+    known = session.execute(select(*columns).where(*identity).with_for_update()).first()
+    if known is None:
+        conversation_id = new_id()
+        session.execute(
+            insert(_conversations).values(id=conversation_id, owner_id=owner_id, **_insert_defaults(), **conversation)
+        )
+        _insert_messages(session, conversation_id, messages, {})
+        return Upserted("created", conversation_id, len(messages))
+    if known.content_hash == conversation["content_hash"]:
+        return Upserted("unchanged", known.id, 0)
+    changed = _merge_messages(session, known.id, messages)
+    values = {key: value for key, value in conversation.items() if key != "title" or not known.title_is_custom}
+    session.execute(
+        update(_conversations)
+        .where(_conversations.c.id == known.id)
+        .values(**values, content_version=_conversations.c.content_version + 1)
+    )
+    return Upserted("updated", known.id, changed)
+
+
+def _insert_defaults() -> dict[str, Any]:
+    return {
+        "title_is_custom": False,
+        "is_locked": False,
+        "content_version": 1,
+        "indexed_version": 0,
+        "imported_at": utcnow(),
+    }
+
+
+def _insert_messages(
+    session: Session, conversation_id: str, messages: list[dict[str, Any]], ids: dict[str, str]
+) -> None:
+    """`ids` maps native ids to row ids and is extended."""
+    rows = []
+    for message in messages:
+        row = dict(message)
+        row["id"] = ids[message["native_id"]] = new_id()
+        row["parent_id"] = ids.get(row.pop("parent_native_id") or "")
+        row["conversation_id"] = conversation_id
+        rows.append(row)
+    if rows:
+        session.execute(insert(_messages), rows)
+
+
+def _merge_messages(session: Session, conversation_id: str, messages: list[dict[str, Any]]) -> int:
+    columns = [_messages.c.id, _messages.c.native_id, _messages.c.parent_id, *(_messages.c[name] for name in _COMPARED)]
+    stored = {
+        row.native_id: row
+        for row in session.execute(select(*columns).where(_messages.c.conversation_id == conversation_id))
+    }
+    ids = {native_id: row.id for native_id, row in stored.items()}
+    fresh = [message for message in messages if message["native_id"] not in stored]
+    _insert_messages(session, conversation_id, fresh, ids)
+
+    changes = []
+    for message in messages:
+        row = stored.get(message["native_id"])
+        if row is None:
+            continue
+        parent_id = ids.get(message["parent_native_id"] or "")
+        if row.parent_id != parent_id or any(getattr(row, name) != message[name] for name in _COMPARED):
+            changes.append({"row_id": row.id, "parent_id": parent_id, **{name: message[name] for name in _COMPARED}})
+    if changes:
+        targets: dict[str, Any] = {name: bindparam(name) for name in ("parent_id", *_COMPARED)}
+        session.connection().execute(
+            update(_messages).where(_messages.c.id == bindparam("row_id")).values(targets), changes
+        )
+
+    given = {message["native_id"] for message in messages}
+    gone = [
+        row.id for native_id, row in stored.items() if native_id not in given and native_id != row.id and row.on_path
+    ]
+    if gone:
+        session.execute(update(_messages).where(_messages.c.id.in_(gone)).values(on_path=False))
+    if fresh:  # what was said here stays behind what the source has
+        own = (_messages.c.conversation_id == conversation_id, _messages.c.native_id == _messages.c.id)
+        session.execute(update(_messages).where(*own).values(position=_messages.c.position + len(fresh)))
+    return len(fresh) + len(changes) + len(gone)
+
+
+# --- the index's view ---------------------------------------------------------------------------------------------------
+
+
+def existing(session: Session, conversation_ids: Collection[str]) -> set[str]:
+    """Those that were not deleted meanwhile; they stay until this transaction ends."""
+    query = select(_conversations.c.id).where(_conversations.c.id.in_(conversation_ids)).with_for_update(read=True)
+    return set(session.execute(query).scalars()) if conversation_ids else set()
+
+
+_stale = _conversations.c.indexed_version < _conversations.c.content_version
+
+
+def unindexed(session: Session, owner_id: str, limit: int) -> list[Conversation]:
+    """This owner's conversations whose messages changed since they were embedded."""
+    query = select(Conversation).where(_stale, col(Conversation.owner_id) == owner_id)
+    return list(session.execute(query.order_by(col(Conversation.id)).limit(limit)).scalars())
+
+
+def count_unindexed(session: Session, owner_id: str) -> int:
+    return session.execute(
+        select(func.count()).select_from(_conversations).where(_stale, _conversations.c.owner_id == owner_id)
+    ).scalar_one()
+
+
+def owners_unindexed(session: Session) -> list[str]:
+    """Who has something to embed."""
+    return list(session.execute(select(_conversations.c.owner_id).where(_stale).distinct()).scalars())
+
+
+def mark_indexed(session: Session, conversation_id: str, version: int) -> None:
+    session.execute(
+        update(_conversations).where(_conversations.c.id == conversation_id).values(indexed_version=version)
+    )

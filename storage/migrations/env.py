@@ -1,0 +1,39 @@
+"""Alembic's entry: runs migrations against the database the settings name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic import context
+from sqlalchemy import JSON, Connection, text
+from sqlmodel import SQLModel
+
+from config.settings import get_settings
+from storage import tables
+from storage.database import make_engine
+
+MIGRATION_LOCK = 0x6261636B  # any number, the same in every process
+
+
+def render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
+    """Our own column types by their names, so that a migration says what a table says."""
+    if kind == "type" and isinstance(item, tables.UtcDateTime):
+        return "UtcDateTime()"
+    return "Json" if kind == "type" and isinstance(item, JSON) else False
+
+
+def run(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.commit()
+    context.configure(
+        connection=connection, target_metadata=SQLModel.metadata, render_item=render_item, render_as_batch=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+engine = make_engine(get_settings().database).execution_options(sqlite_begin="BEGIN IMMEDIATE")
+with engine.connect() as connection:
+    run(connection)
+engine.dispose()

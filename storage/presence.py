@@ -1,0 +1,46 @@
+"""Which workers are alive, what they serve and whether their models are loaded: keys that expire when a worker dies."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from storage.connections import redis_client
+
+PRESENCE_TTL_S = 8
+
+
+@dataclass(slots=True)
+class WorkerPresence:
+    name: str
+    queues: list[str]
+    slots: int
+    state: Literal["starting", "loading", "ready", "stopping"] = "starting"
+    busy: int = 0
+    models: dict[str, Any] = field(default_factory=dict)  # role → {name, state, detail}
+    rss_bytes: int = 0
+    pid: int = field(default_factory=os.getpid)
+    host: str = field(default_factory=socket.gethostname)
+
+    @property
+    def key(self) -> str:
+        return f"bc:worker:{self.name}:{self.host}:{self.pid}"
+
+
+def report(presence: WorkerPresence) -> None:
+    redis_client().set(presence.key, orjson.dumps(asdict(presence)), ex=PRESENCE_TTL_S)
+
+
+def withdraw(presence: WorkerPresence) -> None:
+    redis_client().delete(presence.key)
+
+
+def present() -> list[WorkerPresence]:
+    """Workers heard from within PRESENCE_TTL_S. Raises redis.RedisError."""
+    client = redis_client()
+    keys = sorted(client.scan_iter("bc:worker:*", count=500))
+    return [WorkerPresence(**orjson.loads(value)) for value in (client.mget(keys) if keys else []) if value]

@@ -1,0 +1,127 @@
+"""The vector index: one Chroma collection per embedding model, cosine distance."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from config.errors import Unavailable
+from config.settings import get_settings
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+    from chromadb.api.models.Collection import Collection as ChromaCollection
+
+# Chroma refuses larger batches.
+BATCH = 2000
+
+_lock = threading.Lock()
+_client: tuple[str, ClientAPI] | None = None
+
+
+def server_url() -> str:
+    """Where Chroma answers: CHROMA_URL, or the port the private one wrote down. Raises Unavailable."""
+    settings = get_settings()
+    if settings.chroma_url:
+        return settings.chroma_url.rstrip("/")
+    try:
+        return f"http://127.0.0.1:{int((settings.run_dir / 'chroma.port').read_text())}"
+    except (OSError, ValueError):
+        raise Unavailable("The vector index is not running.") from None
+
+
+def is_alive(timeout_s: float = 2.0) -> bool:
+    try:
+        return httpx.get(f"{server_url()}/api/v2/heartbeat", timeout=timeout_s, trust_env=False).is_success
+    except (httpx.HTTPError, Unavailable):
+        return False
+
+
+def _connect() -> ClientAPI:
+    global _client  # noqa: PLW0603
+    url = server_url()
+    with _lock:
+        if _client is None or _client[0] != url:
+            import chromadb
+            from chromadb.config import Settings as ChromaSettings
+
+            parts = urlsplit(url)
+            options = ChromaSettings(anonymized_telemetry=False)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            try:
+                client = chromadb.HttpClient(
+                    host=parts.hostname or "", port=port, ssl=parts.scheme == "https", settings=options
+                )
+            except Exception as error:
+                raise Unavailable("The vector index cannot be reached.") from error
+            _client = (url, client)
+        return _client[1]
+
+
+class VectorIndex:
+    """Vectors of one embedding model. Raises Unavailable when Chroma is away."""
+
+    def __init__(self, model_name: str) -> None:
+        self.name = "chunks-" + hashlib.sha256(model_name.encode()).hexdigest()[:24]
+        self._model_name = model_name
+
+    def _collection(self) -> ChromaCollection:
+        return _connect().get_or_create_collection(
+            self.name,
+            configuration={"hnsw": {"space": "cosine"}},
+            metadata={"embedding_model": self._model_name},
+            embedding_function=None,
+        )
+
+    def upsert(self, ids: Sequence[str], vectors: NDArray[np.float32], metadatas: Sequence[dict[str, Any]]) -> None:
+        """Idempotent by id; vectors of shape (len(ids), dimension)."""
+        with _translated():
+            collection = self._collection()
+            for start in range(0, len(ids), BATCH):
+                end = start + BATCH
+                collection.upsert(
+                    ids=list(ids[start:end]), embeddings=vectors[start:end], metadatas=list(metadatas[start:end])
+                )  # type: ignore[arg-type]
+
+    def delete(self, ids: Collection[str]) -> None:
+        with _translated():
+            collection, listed = self._collection(), list(ids)
+            for start in range(0, len(listed), BATCH):
+                collection.delete(ids=listed[start : start + BATCH])
+
+    def query(self, vector: NDArray[np.float32], owner_id: str, limit: int) -> list[tuple[str, float]]:
+        """(chunk id, cosine similarity), best first."""
+        with _translated():
+            found = self._collection().query(
+                query_embeddings=vector.reshape(1, -1),
+                n_results=limit,
+                where={"owner_id": owner_id},
+                include=["distances"],
+            )
+        distances = found["distances"]
+        assert distances is not None
+        return [
+            (chunk_id, 1.0 - float(distance)) for chunk_id, distance in zip(found["ids"][0], distances[0], strict=True)
+        ]
+
+    def count(self) -> int:
+        with _translated():
+            return self._collection().count()
+
+
+class _translated:  # noqa: N801 - reads as a verb at its uses
+    """Chroma and its HTTP client raise many types for 'not there'; tasks retry on one."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, Unavailable):
+            raise Unavailable(f"The vector index did not answer ({type(error).__name__}).") from error

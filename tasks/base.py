@@ -1,0 +1,203 @@
+"""What makes a function a job: claim, lease, events, and an end that is written exactly once.
+
+    @job(Kind.NOOP)
+    def run(run: JobRun) -> Outcome: ...
+
+The message on the queue carries the job's id and nothing else. A second delivery finds the row taken and leaves quietly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from config.celery import celery_app
+from config.errors import BackchannelError, Unavailable, WorkerLost
+from config.logging import log
+from config.queues import KINDS, Kind
+from storage import jobs, queue
+from storage.connections import redis_client
+from storage.database import reading, transaction
+from storage.events import EventLog, StaleAttempt, terminal_fields
+from storage.tables import Job
+from tasks.leases import get_leases
+from tasks.run import Cancelled, Interrupted, JobRun, Outcome
+
+Body = Callable[[JobRun], Outcome]
+B = TypeVar("B", bound=Body)
+
+BODIES: dict[Kind, Body] = {}
+
+_log_lock = threading.Lock()
+_event_log: EventLog | None = None
+
+
+def event_log() -> EventLog:
+    global _event_log  # noqa: PLW0603
+    with _log_lock:
+        if _event_log is None:
+            _event_log = EventLog(redis_client())
+        return _event_log
+
+
+def job(kind: Kind) -> Callable[[B], B]:
+    """Register the function that does jobs of this kind as the Celery task its queue carries."""
+
+    def register(body: B) -> B:
+        BODIES[kind] = body
+
+        @celery_app.task(name=KINDS[kind].task)  # type: ignore[untyped-decorator]
+        def deliver(job_id: str) -> None:
+            run_job(job_id)
+
+        return body
+
+    return register
+
+
+def run_job(job_id: str) -> None:
+    """Do one queued job, if it is still to be had."""
+    leases = get_leases()
+    with transaction() as session:
+        row = jobs.claim(session, job_id, leases.worker_name)
+    if row is None:
+        log.debug("nothing to do: taken, ended or not due", job_id=job_id)
+        return
+    run = JobRun(row, event_log(), leases.stopping)
+    leases.add(run)
+    with structlog.contextvars.bound_contextvars(job_id=job_id, kind=row.kind, attempt=row.attempt):
+        try:
+            _attempt(run, row)
+        finally:
+            leases.remove(run)
+
+
+def _attempt(run: JobRun, row: Job) -> None:
+    try:
+        run.emit("started", attempt=run.attempt)
+        _end_well(run, BODIES[Kind(row.kind)](run))
+    except (jobs.LeaseLost, StaleAttempt):
+        log.warning("another attempt owns this job; nothing was written")
+    except Cancelled:
+        log.info("cancelled")
+        _end(run, "cancelled", {"type": "cancelled"})
+    except Interrupted:
+        log.info("stopping; the job goes back to its queue")
+        run.put_back(delay_s=0, failed=False, error=None)
+    except Exception as error:
+        _end_badly(run, row, error)
+
+
+def _end_well(run: JobRun, outcome: Outcome) -> None:
+    _end(run, "succeeded", {"type": "done", "response": outcome.result}, outcome.effect, result=outcome.result)
+    log.info("done")
+
+
+def _end(
+    run: JobRun, status: str, final: dict[str, Any], effect: Callable[[Any], None] | None = None, **values: Any
+) -> None:
+    try:
+        unblocked = run.end(status, final, effect, **values)
+    except (jobs.LeaseLost, StaleAttempt):
+        log.warning("another attempt owns this job; nothing was written")
+        return
+    send_by_id(unblocked)
+
+
+def _end_badly(run: JobRun, row: Job, error: Exception) -> None:
+    """Retry what may pass by itself, with growing pauses; the rest ends the job with its reason."""
+    known = _as_known(error)
+    if known is None:
+        log.exception("unexpected failure")
+        problem = {
+            "code": "internal_error",
+            "message": "Something went wrong inside; the log has the details.",
+            "retryable": False,
+        }
+    else:
+        problem = known.as_json()
+    failures = row.failures + 1
+    try:
+        if problem["retryable"] and failures < row.max_failures:
+            delay_s = jobs.backoff_s(row.failures)
+            log.warning(
+                "failed; will be tried again",
+                code=problem["code"],
+                reason=problem["message"],
+                delay_s=round(delay_s, 1),
+            )
+            run.emit(
+                "status",
+                status="retrying",
+                code=problem["code"],
+                message=problem["message"],
+                retry_in_s=round(delay_s, 1),
+            )
+            run.put_back(delay_s=delay_s, failed=True, error=problem)
+            return
+    except (jobs.LeaseLost, StaleAttempt):
+        log.warning("another attempt owns this job; nothing was written")
+        return
+    if problem["retryable"]:
+        problem["message"] = f"Given up after {failures} tries: {problem['message']}"
+    log.error("failed", code=problem["code"], reason=problem["message"])
+    _end(run, "failed", {"type": "error", **problem}, error=problem, failures=failures)
+
+
+def _as_known(error: Exception) -> BackchannelError | None:
+    if isinstance(error, BackchannelError):
+        return error
+    if isinstance(error, redis.RedisError):
+        return Unavailable("Redis did not answer.")
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or "locked" in str(error.orig)):
+        return Unavailable("The database did not answer.")
+    return None
+
+
+def send_by_id(job_ids: list[str]) -> None:
+    """Put jobs on their queues whose rows are already committed."""
+    if not job_ids:
+        return
+    with reading() as session:
+        rows = [row for job_id in job_ids if (row := session.get(Job, job_id)) is not None]
+    for row in rows:
+        queue.send(row.kind, row.id, row.priority)
+
+
+def bury_or_put_back(row: Job) -> None:
+    """A running job whose worker is gone: back to the queue, or dead-lettered when that happened too often."""
+    log_ = log.bind(job_id=row.id, kind=row.kind, attempt=row.attempt, worker=row.worker)
+    try:
+        event_seq = max(row.event_seq, event_log().last(row.id))
+    except redis.RedisError:
+        event_seq = row.event_seq
+    lost = WorkerLost(f"The worker died {row.failures + 1} times while doing this job, so it is not tried again.")
+    try:
+        if row.cancel_requested or row.failures + 1 >= row.max_failures:
+            status, error = ("cancelled", None) if row.cancel_requested else ("failed", lost.as_json())
+            with transaction() as session:
+                unblocked = jobs.finish(
+                    session,
+                    row.id,
+                    row.attempt,
+                    status,
+                    event_seq=event_seq + 1,
+                    error=error,
+                    failures=row.failures + 1,
+                )
+            log_.error("worker lost; job ended", status=status)
+            fields = terminal_fields(status, None, error)
+            assert fields is not None
+            event_log().try_append_end(row.id, row.attempt, fields, event_seq + 1)
+            send_by_id(unblocked)
+        else:
+            with transaction() as session:
+                jobs.put_back(session, row.id, row.attempt, event_seq=event_seq, delay_s=0, failed=True, error=None)
+            log_.warning("worker lost; job is queued again", failures=row.failures + 1)
+    except jobs.LeaseLost:
+        pass  # its worker came back in time, or another sweep was quicker

@@ -1,0 +1,144 @@
+"""Kind `chat`: history and passages in, an answer out, token by token."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from sqlmodel import Session
+from workers.llm.prompt import fit_history
+
+from config.errors import Conflict, Unavailable
+from config.logging import log
+from config.queues import Kind
+from config.settings import get_settings
+from storage import conversations, messages
+from storage.database import reading
+from storage.ids import new_id
+from storage.tables import Message
+from tasks.base import job
+from tasks.embeddings import request_embedding
+from tasks.run import JobRun, Outcome
+from tasks.search import Retrieval, retrieve
+from workers import registry
+from workers.ports import ChatMessage, ChatRequest, Completion, Delta, LanguageModel, Passage, Sampling
+
+# Room left for passages and template around the history, in tokens.
+PROMPT_MARGIN = 64
+
+
+@job(Kind.CHAT)
+def reply(run: JobRun) -> Outcome:
+    started = time.monotonic()
+    question, history = _load(run)
+    model = registry.language_model(run.input.get("model"))
+    passages = _passages(run, question.content)
+    run.restore_text()
+    request = _request(run, model, history, passages)
+    run.emit("status", status="generating_response", model=model.name)
+    completion: Completion | None = None
+    for item in model.stream(request, run.should_stop):
+        if isinstance(item, Delta):
+            run.content(item.text, item.tokens)
+        else:
+            completion = item
+        run.check()
+    assert completion is not None, "a stream ends with its completion"
+    return _outcome(run, question, model, passages, completion, round((time.monotonic() - started) * 1000))
+
+
+def _load(run: JobRun) -> tuple[Message, list[Message]]:
+    with reading() as session:
+        question = messages.get(session, run.input["message_id"])
+        if question is None:
+            raise Conflict("The question was deleted before it was answered.")
+        return question, messages.before(session, question)
+
+
+def _passages(run: JobRun, question: str) -> tuple[Passage, ...]:
+    """Retrieved once and kept with the job, so that every attempt answers from the same sources."""
+    if not run.input.get("use_rag"):
+        return ()
+    kept = (run.job.checkpoint or {}).get("passages")
+    if kept is None:
+        run.emit("status", status="retrieving")
+        settings = get_settings()
+        try:
+            found = retrieve(
+                Retrieval(run.owner_id, question, settings.rag_passages, not_in=run.job.conversation_id),
+                settings.chat_wait_retrieval_s,
+            )
+        except Unavailable as error:
+            log.warning("answering without sources", reason=error.detail)
+            run.emit("status", status="retrieval_unavailable", message=error.detail)
+            return ()
+        kept = [asdict(passage) for passage in found]
+        with run.slice(checkpoint={"passages": kept}):
+            pass
+    return tuple(Passage(**passage) for passage in kept)
+
+
+def _request(run: JobRun, model: LanguageModel, history: list[Message], passages: tuple[Passage, ...]) -> ChatRequest:
+    given = {name: run.input[name] for name in Sampling.__dataclass_fields__ if run.input.get(name) is not None}
+    given["stop"] = tuple(given.get("stop", ()))
+    sampling = Sampling(**{"max_tokens": get_settings().chat_max_tokens, **given})
+    system = [ChatMessage("system", run.input["system"])] if run.input.get("system") else []
+    said = [
+        ChatMessage(message.role, message.content)
+        for message in history
+        if message.role in ("user", "assistant") and message.content
+    ]  # type: ignore[arg-type]
+    quoted = sum(model.count_tokens(passage.text) for passage in passages)
+    # The answer may use what it asked for, but never more than half the window at the history's cost.
+    room = model.context_tokens - min(sampling.max_tokens, model.context_tokens // 2) - quoted - PROMPT_MARGIN
+    fitted, dropped = fit_history([*system, *said], model.count_tokens, room)
+    if dropped:
+        run.emit("status", status="history_shortened", dropped_messages=dropped)
+    return ChatRequest(tuple(fitted), passages, sampling, resume_text=run.text, resume_tokens=tuple(run.resume_tokens))
+
+
+def _outcome(
+    run: JobRun, question: Message, model: LanguageModel, passages: tuple[Passage, ...], completion: Completion, ms: int
+) -> Outcome:
+    sources = [_source(passage) for passage in passages] if run.input.get("use_rag") else None
+    answer_id = new_id()
+    result: dict[str, Any] = {
+        "message_id": answer_id,
+        "session_id": question.conversation_id,
+        "content": run.text,
+        "model": model.name,
+        "finish_reason": completion.finish_reason,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "response_ms": ms,
+        "sources": sources,
+    }
+
+    def effect(session: Session) -> None:
+        messages.add_answer(
+            session,
+            question,
+            run.text,
+            message_id=answer_id,
+            model=model.name,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            response_ms=ms,
+            sources=sources,
+            job_id=run.id,
+        )
+        conversations.touch(session, question.conversation_id)
+        request_embedding(session, run.owner_id)
+
+    return Outcome(result, effect)
+
+
+def _source(passage: Passage) -> dict[str, Any]:
+    return {
+        "conversation_id": passage.conversation_id,
+        "title": passage.conversation_title,
+        "message_id": passage.message_id,
+        "text": passage.text,
+        "score": round(passage.score, 4),
+    }

@@ -1,0 +1,140 @@
+"""Kind `embed`: what was said becomes searchable. One job drains all of an owner's changed conversations, in slices."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from sqlmodel import Session
+from workers.embedding.chunking import split
+
+from config.logging import log
+from config.queues import Kind
+from storage import chunks, conversations, jobs, messages, queue
+from storage.database import reading, transaction
+from storage.jobs import NewJob
+from storage.tables import Conversation, utcnow
+from storage.vectors import VectorIndex
+from tasks.base import job
+from tasks.run import JobRun, Outcome
+from workers import registry
+from workers.ports import Embedder
+
+# Conversations looked at together, and chunks embedded and committed together: a second or so of work, so that a killed
+# worker repeats little and the database is never held long.
+CONVERSATIONS_PER_SLICE = 64
+CHUNKS_PER_SLICE = 512
+# Low, so that an owner's chat and searches never wait for bulk work of the same worker.
+EMBED_PRIORITY = 2
+FAILED_PAUSE_S = 60.0
+
+
+def request_embedding(session: Session, owner_id: str) -> None:
+    """Have changed conversations embedded after this transaction. A job on its way takes them along."""
+    new = jobs.add_unless_active(
+        session, NewJob(Kind.EMBED, owner_id, priority=EMBED_PRIORITY, serial_key=_serial_key(owner_id))
+    )
+    if new is not None:
+        queue.send_after_commit(session, [new])
+
+
+def embed_leftovers() -> None:
+    """What changed while the last job was ending, or was left by one that failed."""
+    with reading() as session:
+        owners = [
+            owner
+            for owner in conversations.owners_unindexed(session)
+            if not jobs.recently_failed(session, _serial_key(owner), FAILED_PAUSE_S)
+        ]
+    for owner_id in owners:
+        with transaction() as session:
+            request_embedding(session, owner_id)
+
+
+def _serial_key(owner_id: str) -> str:
+    return f"embed:{owner_id}"
+
+
+@job(Kind.EMBED)
+def embed(run: JobRun) -> Outcome:
+    embedder = registry.embedder()
+    index = VectorIndex(embedder.name)
+    counts = {"conversations": 0, "chunks_added": 0, "chunks_removed": 0}
+    while True:
+        run.check()
+        with reading() as session:
+            batch = conversations.unindexed(session, run.owner_id, CONVERSATIONS_PER_SLICE)
+            left = conversations.count_unindexed(session, run.owner_id)
+        if not batch:
+            return Outcome(counts)
+        run.progress(counts["conversations"], counts["conversations"] + left, "conversations", "embedding")
+        _Slice(run, embedder, index, counts).write(batch)
+
+
+class _Slice:
+    """Chunks of several conversations, embedded together because batches across them are longer and better sorted."""
+
+    def __init__(self, run: JobRun, embedder: Embedder, index: VectorIndex, counts: dict[str, int]) -> None:
+        self._run, self._embedder, self._index, self._counts = run, embedder, index, counts
+        self._rows: list[dict[str, Any]] = []
+        self._stale: set[str] = set()
+        self._done: list[tuple[str, int]] = []
+
+    def write(self, batch: list[Conversation]) -> None:
+        for conversation in batch:
+            wanted = {row["id"]: row for row in self._chunks_of(conversation)}
+            with reading() as session:
+                present = chunks.ids_of(session, conversation.id)
+            self._stale |= present - wanted.keys()
+            for row in (row for chunk_id, row in wanted.items() if chunk_id not in present):
+                self._rows.append(row)
+                if len(self._rows) >= CHUNKS_PER_SLICE:
+                    self._commit()
+            self._done.append((conversation.id, conversation.content_version))
+        self._commit()
+
+    def _chunks_of(self, conversation: Conversation) -> list[dict[str, Any]]:
+        with reading() as session:
+            shown = messages.path(session, conversation.id)
+        limit = self._embedder.max_tokens
+        return [
+            {
+                "id": chunk_id(self._embedder.name, message.id, chunk.start, chunk.text),
+                "conversation_id": conversation.id,
+                "message_id": message.id,
+                "start": chunk.start,
+                "end": chunk.end,
+                "text": chunk.text,
+                "embedding_model": self._embedder.name,
+                "created_at": utcnow(),
+            }
+            for message in shown
+            if message.role in ("user", "assistant")
+            for chunk in split(message.content, self._embedder.count_tokens, limit)
+        ]
+
+    def _commit(self) -> None:
+        """Vectors first (the same id again changes nothing), then the rows that make them findable."""
+        self._run.check()
+        rows = self._rows
+        if rows:
+            vectors = self._embedder.embed([row["text"] for row in rows])
+            metadatas = [{"owner_id": self._run.owner_id, "conversation_id": row["conversation_id"]} for row in rows]
+            self._index.upsert([row["id"] for row in rows], vectors, metadatas)
+        with self._run.slice() as session:
+            still_there = conversations.existing(session, {row["conversation_id"] for row in rows})
+            chunks.add(session, [row for row in rows if row["conversation_id"] in still_there])
+            chunks.remove(session, self._stale)
+            for conversation_id, version in self._done:
+                conversations.mark_indexed(session, conversation_id, version)
+        self._index.delete(self._stale)
+        self._counts["conversations"] += len(self._done)
+        self._counts["chunks_added"] += len(rows)
+        self._counts["chunks_removed"] += len(self._stale)
+        log.debug("embedded", chunks=len(rows), conversations=len(self._done))
+        self._rows, self._stale, self._done = [], set(), []
+
+
+def chunk_id(model: str, message_id: str, start: int, text: str) -> str:
+    """The same passage of the same message has the same id in every attempt."""
+    return hashlib.sha256(f"{model}\0{message_id}\0{start}\0{text}".encode()).hexdigest()[:40]

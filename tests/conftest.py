@@ -1,0 +1,107 @@
+"""Fixtures: a private Redis for the run, a fresh database per test on SQLite and, where one can be started, PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The Celery app reads its broker when it is imported, so the run's Redis has its address before anything else.
+# A short path: a Unix socket's must fit 108 bytes.
+RUN_DIR = Path(tempfile.mkdtemp(prefix="bc-tests-"))
+RUN_DIR.chmod(0o711)  # PostgreSQL runs as its own user below it
+_CLEAN = [name for name in os.environ if name.startswith(("POSTGRES_", "MODEL_", "EMBEDDING_")) or name in ("DATABASE_URL", "CHROMA_URL", "AUTH_MODE", "HOST")]
+for _name in _CLEAN:
+    del os.environ[_name]
+os.environ["REDIS_URL"] = f"unix://{RUN_DIR}/redis/redis.sock"
+os.environ["DATA_DIR"] = str(RUN_DIR / "data")
+os.environ["LOG_LEVEL"] = "WARNING"
+
+from config.settings import reset_settings  # noqa: E402
+from tests import servers  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(RUN_DIR, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _redis() -> Iterator[str]:
+    with servers.redis_server(RUN_DIR / "redis") as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[str]:
+    if servers.postgres_binary("initdb") is None:
+        pytest.skip("no PostgreSQL on this machine")
+    with servers.postgres_server(RUN_DIR / "postgres") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def chroma() -> Iterator[str]:
+    with servers.chroma_server(RUN_DIR / "chroma") as url:
+        yield url
+
+
+@pytest.fixture
+def clean_redis(_redis: str) -> str:
+    """The run's Redis, emptied."""
+    import redis
+
+    redis.Redis.from_url(_redis).flushall()
+    return _redis
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    """A fresh DATA_DIR; change settings by `settings.setenv(...)` before the first use."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    reset_settings()
+    yield monkeypatch
+    reset_settings()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty database with the current schema and the local owner; yields the dialect's name."""
+    yield from _fresh_database(request, settings, request.param)
+
+
+@pytest.fixture
+def sqlite(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch) -> Iterator[str]:
+    """`database` where the dialect does not matter."""
+    yield from _fresh_database(request, settings, "sqlite")
+
+
+def _fresh_database(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch, dialect: str) -> Iterator[str]:
+    from sqlmodel import SQLModel
+
+    from storage import database as db
+    from storage import users
+
+    if dialect == "postgresql":
+        settings.setenv("DATABASE_URL", _new_postgres_database(request.getfixturevalue("_postgres")))
+        reset_settings()
+    db.dispose()
+    SQLModel.metadata.create_all(db._get_engines()[0])
+    with db.transaction() as session:
+        users.ensure_local_owner(session)
+    yield dialect
+    db.dispose()
+
+
+def _new_postgres_database(url: str) -> str:
+    import psycopg
+
+    from storage.ids import new_id
+
+    name = "t" + new_id().replace("-", "")
+    with psycopg.connect(url.format(database="postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return url.format(database=name)

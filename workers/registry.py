@@ -1,0 +1,98 @@
+"""The adapters of this process: built once, at worker start or at first use, and shared by all its threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from config.errors import ModelUnavailable, Unusable
+from config.settings import Settings, get_settings
+from workers.ports import Embedder, LanguageModel
+
+EXTRACTIVE = "extractive"
+
+_lock = threading.Lock()
+_local: LanguageModel | None = None
+_local_problem: str | None = None
+_extractive: LanguageModel | None = None
+_embedder: Embedder | None = None
+
+
+def generation_threads(settings: Settings) -> int:
+    """All cores but one: a decoder that shares its last core with the rest waits at every barrier."""
+    return settings.model_n_threads or max(1, (os.cpu_count() or 2) - 1)
+
+
+def local_model_name(settings: Settings) -> str | None:
+    """The name clients select the local model by: its file's."""
+    return Path(settings.model_path).stem if settings.model_path else None
+
+
+def load_local_model() -> LanguageModel | None:
+    """Load MODEL_PATH, once; None when no model is configured. Raises ModelUnavailable when it cannot be loaded."""
+    global _local, _local_problem  # noqa: PLW0603
+    settings = get_settings()
+    name = local_model_name(settings)
+    if name is None:
+        return None
+    with _lock:
+        if _local is None:
+            from workers.llm.local import LocalModel
+
+            try:
+                _local = LocalModel(
+                    Path(settings.model_path),
+                    name=name,
+                    n_ctx=settings.model_n_ctx,
+                    n_threads=generation_threads(settings),
+                    n_gpu_layers=settings.model_n_gpu_layers,
+                )
+                _local_problem = None
+            except ModelUnavailable as error:
+                _local_problem = error.detail
+                raise
+        return _local
+
+
+def language_model(name: str | None) -> LanguageModel:
+    """The model of this name; without one the local model, or the extractive answerer when there is none.
+    Raises Unusable for an unknown name."""
+    global _extractive  # noqa: PLW0603
+    local_name = local_model_name(get_settings())
+    if local_name is not None and name in (None, local_name):
+        try:
+            model = load_local_model()
+            assert model is not None
+            return model
+        except ModelUnavailable:
+            if name is not None:
+                raise
+    elif name not in (None, EXTRACTIVE):
+        known = ", ".join(filter(None, (local_name, EXTRACTIVE)))
+        raise Unusable(f"There is no model {name!r}; known are: {known}.")
+    with _lock:
+        if _extractive is None:
+            from workers.llm.extractive import ExtractiveAnswerer
+
+            _extractive = ExtractiveAnswerer(problem=_local_problem)
+        return _extractive
+
+
+def embedder() -> Embedder:
+    """The embedder of the settings, loaded at first use (seconds)."""
+    global _embedder  # noqa: PLW0603
+    settings = get_settings()
+    with _lock:
+        if _embedder is None:
+            if settings.embedding_backend == "hashing":
+                from workers.embedding.hashing import HashingEmbedder
+
+                _embedder = HashingEmbedder()
+            else:
+                from workers.embedding.minilm import SentenceEmbedder
+
+                _embedder = SentenceEmbedder(
+                    settings.embedding_model or None, threads=settings.embedding_threads or None
+                )
+        return _embedder
