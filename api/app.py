@@ -42,6 +42,10 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         dispose()
 
 
+def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
+    return CORSConfig(allow_origins=list(origins), allow_credentials=True) if origins else None
+
+
 def create_app() -> Litestar:
     settings = get_settings()
     configure_logging("web")
@@ -54,7 +58,7 @@ def create_app() -> Litestar:
         exception_handlers=HANDLERS,
         lifespan=[_lifespan],
         plugins=[PydanticPlugin(prefer_alias=True)],
-        cors_config=CORSConfig(allow_origins=list(settings.cors_origins), allow_credentials=True) if settings.cors_origins else None,
+        cors_config=_cors(settings.cors_origins),
         openapi_config=OpenAPIConfig(title="Backchannel", version="0.1.0", path="/docs"),
         request_max_body_size=settings.max_body_mb * MIB,
         logging_config=None,

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from litestar import Controller, Response, delete, get, post
 from litestar.params import FromQuery, Parameter
-from sqlmodel import Session
 
 from api.intake import AnyRequest, chat_builder, current_session, submit
 from api.schemas import ChatIn
@@ -17,7 +16,7 @@ from api.waiting import preference, respond
 from config.queues import Kind
 from config.settings import get_settings
 from storage import conversations, messages, users
-from storage.database import reading, transaction
+from storage.database import Session, reading, transaction
 from storage.tables import Job
 
 Json = dict[str, Any]

@@ -13,11 +13,10 @@ from litestar.exceptions import (
     NotFoundException,
     ValidationException,
 )
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from config.errors import BackchannelError, BadRequest, NotFound, TooLarge, Unavailable, Unusable
 from config.logging import log
+from storage.database import is_away
 
 # FAITHH's clients look for `success` and `error`.
 FAITHH_PATHS = (
@@ -52,7 +51,7 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[d
 def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     if isinstance(error, redis.RedisError):
         return problem(request, Unavailable("Redis cannot be reached right now.", headers={"Retry-After": "2"}))
-    if isinstance(error, OperationalError | PoolTimeout):
+    if is_away(error):
         log.error("database away", reason=str(error.__cause__ or error)[:200])
         return problem(request, Unavailable("The database cannot be reached right now.", headers={"Retry-After": "2"}))
     log.exception("unexpected failure", path=request.url.path, exc_info=error)

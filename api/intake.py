@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from litestar import Request
-from sqlmodel import Session
 
 from api.auth import Caller
 from api.schemas import Body, ChatIn, ChatOptions, ImportIn
@@ -16,7 +15,7 @@ from api.threads import writing
 from config.errors import BadRequest
 from config.queues import KINDS, Kind
 from storage import blobs, conversations, jobs, messages, queue, users
-from storage.database import is_duplicate, transaction
+from storage.database import Session, is_duplicate, transaction
 from storage.jobs import NewJob
 from storage.tables import Conversation, Job
 
@@ -73,7 +72,7 @@ def builder(kind: Kind, body: Body, owner_id: str, **common: Any) -> Builder:
 
 
 def chat_builder(owner_id: str, message: str, options: ChatOptions, **common: Any) -> Builder:
-    """The question's row and the job in one transaction; answers of one conversation are written one after the other."""
+    """The question's row and the job in one transaction; one conversation's answers are written one after the other."""
     given = options.model_dump(exclude={"session_id", "message"}, exclude_none=True, by_alias=True)
 
     def build(session: Session) -> NewJob:

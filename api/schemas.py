@@ -72,6 +72,7 @@ class NoopIn(Body):
     echo: Any = None
 
 
+# Kinds a client may submit.
 INPUTS: dict[Kind, type[Body]] = {Kind.CHAT: ChatIn, Kind.IMPORT: ImportIn, Kind.EMBED: EmbedIn, Kind.NOOP: NoopIn}
 
 

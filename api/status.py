@@ -9,8 +9,6 @@ from typing import Any
 import psutil
 import redis
 from litestar import MediaType, Response, get
-from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session, text
 
 from api.intake import AnyRequest
 from api.threads import reading as in_thread
@@ -19,7 +17,7 @@ from config.queues import KINDS, WORKERS
 from config.settings import get_settings
 from storage import chunks, jobs, presence, vectors
 from storage.connections import redis_client
-from storage.database import reading
+from storage.database import DatabaseError, Session, reading
 from storage.presence import WorkerPresence
 
 Json = dict[str, Any]
@@ -74,9 +72,8 @@ def _status() -> Json:
 def _database() -> tuple[Json, Json, int | None]:
     try:
         with reading() as session:
-            session.execute(text("SELECT 1"))
             return {"status": "online", "kind": _dialect(session)}, _queues(session), chunks.count(session)
-    except SQLAlchemyError as error:
+    except DatabaseError as error:
         return {"status": "offline", "reason": type(error).__name__}, {}, None
 
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import redis
-from sqlmodel import Session
 
 from config.queues import worker_of
 from storage import jobs, presence
+from storage.database import Session
 from storage.presence import WorkerPresence
 from storage.tables import Conversation, Job, Message, utcnow
 

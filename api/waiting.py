@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 from litestar import Response
-from sqlmodel import Session
 
 from api.intake import AnyRequest
 from api.threads import reading as in_thread
@@ -20,7 +19,7 @@ from config.errors import BackchannelError, Conflict
 from config.settings import get_settings
 from storage import jobs, queue
 from storage.connections import redis_client
-from storage.database import reading, transaction
+from storage.database import Session, reading, transaction
 from storage.events import EventLog, terminal_event, terminal_fields
 from storage.listeners import EventHub, RowState
 from storage.tables import Job
@@ -128,7 +127,7 @@ async def _wait(request: AnyRequest, hub: EventHub, job_id: str, wait_s: float, 
 
 
 def cancel(job_id: str, owner_id: str) -> Job:
-    """Cancel and tell whoever has to know: the worker that runs it, the listeners of one that waited, the next in line."""
+    """Cancel, and tell the worker that runs it, the listeners of one that waited and the next in line."""
     with transaction() as session:
         job, unblocked = jobs.cancel(session, job_id, owner_id)
         if job.status == "running":

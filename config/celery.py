@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from config.queues import KINDS, SEARCH_QUEUE, UPKEEP_QUEUE, WORKERS
 from config.settings import get_settings
@@ -18,7 +18,7 @@ def make_celery() -> Celery:
     app = Celery("backchannel", broker=settings.broker, include=["tasks.all"])
     queues = sorted({queue for names in WORKERS.values() for queue in names})
     app.conf.update(
-        task_queues=[Queue(name) for name in queues],
+        task_queues=[Queue(name) for name in queues],  # type: ignore[no-untyped-call]
         task_default_queue=UPKEEP_QUEUE,
         task_create_missing_queues=False,
         task_ignore_result=True,
@@ -30,7 +30,7 @@ def make_celery() -> Celery:
         enable_utc=True,
         timezone="UTC",
         worker_send_task_events=True,
-        task_send_sent_event=True,
+        task_send_sent_event=False,  # Flower shows a task once a worker has it; a second message per submit buys little
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -43,8 +43,8 @@ def make_celery() -> Celery:
             "unacked_restore_throttle": 1,
             "priority_steps": list(range(10)),
             "queue_order_strategy": "priority",
-            # redis-py 8 defaults to 5 s and BRPOP waits about as long; keepalives notice a peer that is gone.
-            "socket_timeout": 30,
+            # Above kombu's one-second BRPOP; a Redis that hangs is noticed by then, by consumers and senders alike.
+            "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "retry_on_timeout": True,
         },

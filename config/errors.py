@@ -32,7 +32,7 @@ class BackchannelError(Exception):
 
     def __init__(
         self, detail: str, *, headers: dict[str, str] | None = None, errors: list[dict[str, Any]] | None = None
-    ):
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.headers = headers or {}

@@ -12,6 +12,7 @@ class Kind(StrEnum):
     CHAT = "chat"
     IMPORT = "import"
     EMBED = "embed"
+    WEBHOOK = "webhook"
     NOOP = "noop"
 
 
@@ -33,6 +34,7 @@ KINDS: dict[Kind, KindSpec] = {
     Kind.CHAT: KindSpec("chat", "chat.reply"),
     Kind.IMPORT: KindSpec("import", "import.run", max_failures=8),
     Kind.EMBED: KindSpec("embed", "embed.run", max_failures=8),
+    Kind.WEBHOOK: KindSpec("webhook", "webhook.post", max_failures=8, clients_may_submit=False),
     Kind.NOOP: KindSpec("noop", "noop.run"),
 }
 
@@ -40,7 +42,7 @@ KINDS: dict[Kind, KindSpec] = {
 WORKERS: dict[str, tuple[str, ...]] = {
     "generate": ("chat", "summarize", "upkeep"),
     "index": ("search", "embed"),
-    "background": ("import", "noop", "upkeep"),
+    "background": ("import", "webhook", "noop", "upkeep"),
 }
 
 SEARCH_QUEUE = "search"

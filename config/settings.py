@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     idempotency_hours: int = Field(24, ge=1)  # a key repeated later than this makes a new job
     wait_max_s: float = Field(600.0, gt=0)  # longest a waiting request is held before it becomes a 202
 
+    webhook_secret: SecretStr = SecretStr("")  # signs what is posted to a job's webhook_url
+
     # --- events
     event_log_max: int = Field(50_000, ge=100)  # events kept per job; the informational ones stop being logged before
     event_log_hours: int = Field(24, ge=1)  # life of a log after its last event; then the row answers

@@ -113,9 +113,9 @@ def match_titles(session: Session, owner_id: str, words: Sequence[str], limit: i
 def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messages: list[dict[str, Any]]) -> Upserted:
     """Write an imported conversation once, however often it comes.
 
-    `conversation` holds Conversation columns (source, native_id, title, content_hash, …), `messages` Message columns with
-    `parent_native_id` in place of `parent_id`, parents before children. What was said here since is kept, and so is a
-    title a person gave. Messages the source no longer has stay, off the shown path.
+    `conversation` holds Conversation columns (source, native_id, title, content_hash, …), `messages` Message columns
+    with `parent_native_id` in place of `parent_id`, parents before children. What was said here since is kept, and so
+    is a title a person gave. Messages the source no longer has stay, off the shown path.
     """
     identity = (
         _conversations.c.owner_id == owner_id,
@@ -204,7 +204,7 @@ def _merge_messages(session: Session, conversation_id: str, messages: list[dict[
     return len(fresh) + len(changes) + len(gone)
 
 
-# --- the index's view ---------------------------------------------------------------------------------------------------
+# --- the index's view -------------------------------------------------------------------------------------------------
 
 
 def existing(session: Session, conversation_ids: Collection[str]) -> set[str]:

@@ -13,13 +13,28 @@ import orjson
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
 from config.settings import get_settings
 
 # How long a writer waits for its turn before giving up; slices are kept far below it.
 BUSY_TIMEOUT_S = 30
+
+# What other rooms need of SQLAlchemy, so that only this one imports it.
+DatabaseError = SQLAlchemyError
+__all__ = [
+    "DatabaseError",
+    "Session",
+    "after_commit",
+    "dispose",
+    "is_away",
+    "is_duplicate",
+    "reading",
+    "transaction",
+    "upgrade",
+]
 
 _AFTER_COMMIT = "after_commit"
 _lock = threading.Lock()
@@ -97,14 +112,21 @@ def transaction() -> Iterator[Session]:
     with Session(_get_engines()[1], expire_on_commit=False) as session:
         yield session
         session.commit()
-        calls: list[Callable[[], None]] = session.info.pop(_AFTER_COMMIT, [])
+        calls: list[Callable[[], object]] = session.info.pop(_AFTER_COMMIT, [])
     for call in calls:
         call()
 
 
-def after_commit(session: Session, call: Callable[[], None]) -> None:
+def after_commit(session: Session, call: Callable[[], object]) -> None:
     """Run `call` once this transaction is in the database. A rollback forgets it with the session."""
     session.info.setdefault(_AFTER_COMMIT, []).append(call)
+
+
+def is_away(error: Exception) -> bool:
+    """True when the database cannot be reached or cannot take its turn now: worth trying again."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError | PoolTimeout) and "no such" not in str(error)
 
 
 def is_duplicate(error: Exception) -> bool:

@@ -21,8 +21,9 @@ from storage.tables import Job
 TERMINAL_TYPES = frozenset({"done", "error", "cancelled"})
 # Types that carry the answer or the state; the rest stop being logged when a log is nearly full.
 _ESSENTIAL = TERMINAL_TYPES | {"started", "reset", "content", "queued"}
-# A new attempt that finds the log gone knows only what the last heartbeat saved; this leap passes whatever was missed.
-LOST_LEAP = 100_000
+# Where worker and log are lost together, the row knows only the number that the last heartbeat saved; this leap passes
+# whatever was written after it, so that a number is never used twice.
+LOST_LEAP = 10_000
 
 # Modes of an append. FIRST opens an attempt after whatever the log holds. NEXT continues after `floor`, the last number
 # this writer knows: what a timed-out call did write after all is skipped, so repeating a call writes nothing twice.
@@ -167,9 +168,8 @@ class EventLog:
 
     def read(self, job_id: str, after: int = 0, count: int | None = None) -> list[Event]:
         """Events with numbers above `after`, in order."""
-        return [
-            parse_entry(entry) for entry in self._redis.xrange(stream_key(job_id), min=f"{after + 1}-0", count=count)
-        ]
+        entries: Any = self._redis.xrange(stream_key(job_id), min=f"{after + 1}-0", count=count)
+        return [parse_entry(entry) for entry in entries]
 
     def last(self, job_id: str) -> int:
         """Number of the newest event in the log; 0 when there is no log."""

@@ -73,16 +73,16 @@ def find_idempotent(session: Session, owner_id: str, key: str, request_hash: str
 def check_room(session: Session, queue: str, owner_id: str) -> None:
     """Raises QueueFull (429, Retry-After in seconds) when the queue, or the caller's share of it, is at its bound."""
     settings = get_settings()
-    for limit, extra, words in (
-        (settings.queue_limit, True, f"The {queue} queue is full"),
+    for limit, whose, words in (
+        (settings.queue_limit, (), f"The {queue} queue is full"),
         (
             settings.owner_queue_limit,
-            _jobs.c.owner_id == owner_id,
+            (_jobs.c.owner_id == owner_id,),
             f"You have {settings.owner_queue_limit} jobs waiting in the {queue} queue",
         ),
     ):
         waiting = (
-            select(_jobs.c.id).where(_jobs.c.queue == queue, _jobs.c.status == "queued", extra).limit(limit).subquery()
+            select(_jobs.c.id).where(_jobs.c.queue == queue, _jobs.c.status == "queued", *whose).limit(limit).subquery()
         )
         if (session.execute(select(func.count()).select_from(waiting)).scalar_one()) >= limit:
             raise QueueFull(f"{words}; try again later.", headers={"Retry-After": "10"})
@@ -195,16 +195,27 @@ def fence(session: Session, job_id: str, attempt: int, **values: Any) -> None:
 
 
 def finish(session: Session, job_id: str, attempt: int, status: str, *, event_seq: int, **values: Any) -> list[str]:
-    """End a running job in the same transaction as its effect. Returns ids of jobs it unblocked, to be sent."""
+    """End a running job in the same transaction as its effect. Returns ids of jobs to be sent after the commit."""
     row = session.execute(
         update(_jobs)
         .where(_jobs.c.id == job_id, _jobs.c.attempt == attempt, _jobs.c.status == "running")
         .values(status=status, finished_at=utcnow(), lease_until=None, event_seq=event_seq, **values)
-        .returning(_jobs.c.serial_key)
+        .returning(_jobs.c.serial_key, _jobs.c.webhook_url, _jobs.c.owner_id)
     ).first()
     if row is None:
         raise LeaseLost(job_id)
-    return _next_in_line(session, row[0])
+    return _after_end(session, job_id, row.serial_key, row.webhook_url, row.owner_id)
+
+
+def _after_end(
+    session: Session, job_id: str, serial_key: str | None, webhook_url: str | None, owner_id: str
+) -> list[str]:
+    """What a job's end sets going, in the same transaction: the next of its line, and the word to its client."""
+    started = _next_in_line(session, serial_key)
+    if webhook_url is not None:
+        webhook = NewJob(Kind.WEBHOOK, owner_id, {"job_id": job_id, "url": webhook_url})
+        started.append(add(session, webhook).id)
+    return started
 
 
 def _next_in_line(session: Session, serial_key: str | None) -> list[str]:
@@ -307,7 +318,7 @@ def cancel(session: Session, job_id: str, owner_id: str) -> tuple[Job, list[str]
         .execution_options(synchronize_session=False, populate_existing=True)
     ).scalar_one_or_none()
     if ended is not None:
-        return ended, _next_in_line(session, ended.serial_key)
+        return ended, _after_end(session, ended.id, ended.serial_key, ended.webhook_url, ended.owner_id)
     asked = session.execute(
         update(Job)
         .where(col(Job.id) == job_id, col(Job.owner_id) == owner_id, col(Job.status) == "running")
@@ -421,7 +432,7 @@ def recently_failed(session: Session, serial_key: str, within_s: float) -> bool:
     return session.execute(query).first() is not None
 
 
-# --- questions about the queue ------------------------------------------------------------------------------------------
+# --- questions about the queue ---------------------------------------------------------------------------------------
 
 
 def depths(session: Session) -> dict[str, dict[str, int]]:

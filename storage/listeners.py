@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import redis.asyncio
@@ -88,20 +89,20 @@ class EventHub:
             while True:
                 listener.wake.clear()
                 async for event in self._catch_up(job_id, last, listener):
-                    last = event.seq
-                    silent_s = 0.0
-                    if event.is_terminal:
-                        row = await self._read_row(job_id)
-                        if row.terminal is not None and event.seq >= row.terminal.seq:
-                            yield event
-                            return
-                        event = _superseded(event)  # a retried job: its first end is only a step now
-                    yield event
+                    last, silent_s = event.seq, 0.0
+                    if not event.is_terminal:
+                        yield event
+                        continue
+                    row = await self._read_row(job_id)
+                    if row.terminal is not None and event.seq >= row.terminal.seq:
+                        yield event
+                        return
+                    yield _superseded(event)  # a retried job: its first end is only a step now
                 if checked:
                     row, checked = await self._read_row(job_id), 0.0
                 if row.terminal is not None:
                     if after < row.terminal.seq:
-                        # The job has ended and the log does not say so: expired, emptied, or its writer died in between.
+                        # It has ended and the log does not say so: expired, emptied, or its writer died in between.
                         yield row.terminal if last < row.terminal.seq else renumbered(row.terminal, last + 1)
                     return
                 try:
@@ -137,7 +138,7 @@ class EventHub:
         assert self._redis is not None
         while True:
             try:
-                entries = await self._redis.xrange(stream_key(job_id), min=f"{last + 1}-0", count=REPLAY_BATCH)
+                entries: Any = await self._redis.xrange(stream_key(job_id), min=f"{last + 1}-0", count=REPLAY_BATCH)
             except RedisError:
                 return  # the row answers meanwhile, and the next recheck looks again
             for entry in entries:
@@ -193,12 +194,12 @@ class EventHub:
                 with suppress(RedisError, OSError):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
 
-    def _dispatch(self, message: dict[str, bytes]) -> None:
+    def _dispatch(self, message: dict[str, Any]) -> None:
         job_id = message["channel"].decode().rpartition(":")[2]
-        if message["type"] == "subscribe":  # type: ignore[comparison-overlap]
+        if message["type"] == "subscribe":
             if confirmed := self._confirmed.get(job_id):
                 confirmed.set()
-        elif message["type"] == "message":  # type: ignore[comparison-overlap]
+        elif message["type"] == "message":
             event = parse_live(message["data"])
             for listener in self._listeners.get(job_id, ()):
                 listener.push(event)

@@ -47,7 +47,7 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 
 def _time(*, nullable: bool = True, **kwargs: Any) -> Any:
     default = {"default": None} if nullable else {"default_factory": utcnow}
-    return Field(sa_column=Column(UtcDateTime, nullable=nullable, **kwargs), **default)  # type: ignore[arg-type]
+    return Field(sa_column=Column(UtcDateTime, nullable=nullable, **kwargs), **default)
 
 
 class User(SQLModel, table=True):

@@ -88,7 +88,7 @@ class VectorIndex:
                 end = start + BATCH
                 collection.upsert(
                     ids=list(ids[start:end]), embeddings=vectors[start:end], metadatas=list(metadatas[start:end])
-                )  # type: ignore[arg-type]
+                )
 
     def delete(self, ids: Collection[str]) -> None:
         with _translated():

@@ -3,7 +3,7 @@
     @job(Kind.NOOP)
     def run(run: JobRun) -> Outcome: ...
 
-The message on the queue carries the job's id and nothing else. A second delivery finds the row taken and leaves quietly.
+The message on the queue carries the job's id and nothing else. A second delivery finds the row taken and leaves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import redis
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from config.celery import celery_app
 from config.errors import BackchannelError, Unavailable, WorkerLost
@@ -22,8 +21,8 @@ from config.logging import log
 from config.queues import KINDS, Kind
 from storage import jobs, queue
 from storage.connections import redis_client
-from storage.database import reading, transaction
-from storage.events import EventLog, StaleAttempt, terminal_fields
+from storage.database import is_away, reading, transaction
+from storage.events import LOST_LEAP, EventLog, StaleAttempt, terminal_fields
 from storage.tables import Job
 from tasks.leases import get_leases
 from tasks.run import Cancelled, Interrupted, JobRun, Outcome
@@ -154,7 +153,7 @@ def _as_known(error: Exception) -> BackchannelError | None:
         return error
     if isinstance(error, redis.RedisError):
         return Unavailable("Redis did not answer.")
-    if isinstance(error, DBAPIError) and (error.connection_invalidated or "locked" in str(error.orig)):
+    if is_away(error):
         return Unavailable("The database did not answer.")
     return None
 
@@ -171,33 +170,34 @@ def send_by_id(job_ids: list[str]) -> None:
 
 def bury_or_put_back(row: Job) -> None:
     """A running job whose worker is gone: back to the queue, or dead-lettered when that happened too often."""
-    log_ = log.bind(job_id=row.id, kind=row.kind, attempt=row.attempt, worker=row.worker)
+    event_seq = _last_seq(row)
+    failures = row.failures + 1
+    words = log.bind(job_id=row.id, kind=row.kind, attempt=row.attempt, worker=row.worker, failures=failures)
     try:
-        event_seq = max(row.event_seq, event_log().last(row.id))
-    except redis.RedisError:
-        event_seq = row.event_seq
-    lost = WorkerLost(f"The worker died {row.failures + 1} times while doing this job, so it is not tried again.")
-    try:
-        if row.cancel_requested or row.failures + 1 >= row.max_failures:
-            status, error = ("cancelled", None) if row.cancel_requested else ("failed", lost.as_json())
-            with transaction() as session:
-                unblocked = jobs.finish(
-                    session,
-                    row.id,
-                    row.attempt,
-                    status,
-                    event_seq=event_seq + 1,
-                    error=error,
-                    failures=row.failures + 1,
-                )
-            log_.error("worker lost; job ended", status=status)
-            fields = terminal_fields(status, None, error)
-            assert fields is not None
-            event_log().try_append_end(row.id, row.attempt, fields, event_seq + 1)
-            send_by_id(unblocked)
-        else:
+        if not row.cancel_requested and failures < row.max_failures:
             with transaction() as session:
                 jobs.put_back(session, row.id, row.attempt, event_seq=event_seq, delay_s=0, failed=True, error=None)
-            log_.warning("worker lost; job is queued again", failures=row.failures + 1)
+            words.warning("worker lost; job is queued again")
+            return
+        lost = WorkerLost(f"The worker died {failures} times while doing this job, so it is not tried again.")
+        status, error = ("cancelled", None) if row.cancel_requested else ("failed", lost.as_json())
+        with transaction() as session:
+            unblocked = jobs.finish(
+                session, row.id, row.attempt, status, event_seq=event_seq + 1, error=error, failures=failures
+            )
     except jobs.LeaseLost:
-        pass  # its worker came back in time, or another sweep was quicker
+        return  # its worker came back in time, or another sweep was quicker
+    words.error("worker lost; job ended", status=status)
+    fields = terminal_fields(status, None, error)
+    assert fields is not None
+    event_log().try_append_end(row.id, row.attempt, fields, event_seq + 1)
+    send_by_id(unblocked)
+
+
+def _last_seq(row: Job) -> int:
+    """The number of the dead attempt's last event, or one beyond whatever it can have been."""
+    try:
+        last = event_log().last(row.id)
+    except redis.RedisError:
+        last = 0
+    return max(row.event_seq, last) if last else row.event_seq + LOST_LEAP

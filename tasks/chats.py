@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from sqlmodel import Session
 from workers.llm.prompt import fit_history
 
 from config.errors import Conflict, Unavailable
@@ -14,7 +13,7 @@ from config.logging import log
 from config.queues import Kind
 from config.settings import get_settings
 from storage import conversations, messages
-from storage.database import reading
+from storage.database import Session, reading
 from storage.ids import new_id
 from storage.tables import Message
 from tasks.base import job
@@ -85,10 +84,10 @@ def _request(run: JobRun, model: LanguageModel, history: list[Message], passages
     sampling = Sampling(**{"max_tokens": get_settings().chat_max_tokens, **given})
     system = [ChatMessage("system", run.input["system"])] if run.input.get("system") else []
     said = [
-        ChatMessage(message.role, message.content)
+        ChatMessage("user" if message.role == "user" else "assistant", message.content)
         for message in history
         if message.role in ("user", "assistant") and message.content
-    ]  # type: ignore[arg-type]
+    ]
     quoted = sum(model.count_tokens(passage.text) for passage in passages)
     # The answer may use what it asked for, but never more than half the window at the history's cost.
     room = model.context_tokens - min(sampling.max_tokens, model.context_tokens // 2) - quoted - PROMPT_MARGIN

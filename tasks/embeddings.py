@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sqlmodel import Session
 from workers.embedding.chunking import split
 
 from config.logging import log
 from config.queues import Kind
 from storage import chunks, conversations, jobs, messages, queue
-from storage.database import reading, transaction
+from storage.database import Session, reading, transaction
 from storage.jobs import NewJob
 from storage.tables import Conversation, utcnow
 from storage.vectors import VectorIndex

@@ -1,4 +1,4 @@
-"""Kind `import`: a file's conversations become rows, slice by slice; a killed worker's successor goes on behind the last."""
+"""Kind `import`: a file's conversations become rows, slice by slice; after a kill the next attempt goes on behind."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import IO, Any
 
 import orjson
-from sqlalchemy.exc import IntegrityError
 
 from config.logging import log
 from config.queues import Kind
 from storage import blobs, conversations, imports
-from storage.database import is_duplicate, reading
+from storage.database import DatabaseError, is_duplicate, reading
 from storage.tables import utcnow
 from tasks.base import job
 from tasks.embeddings import request_embedding
@@ -90,7 +89,7 @@ class _Slice:
             try:
                 ledger = self._write(prepared)
                 break
-            except IntegrityError as error:
+            except DatabaseError as error:
                 # Another import of the same conversation committed in between (PostgreSQL): now it is an update.
                 if not is_duplicate(error) or tried == _RACES_TRIED - 1:
                     raise

@@ -1,4 +1,4 @@
-"""The jobs this process holds: leases renewed in one transaction, cancels heard at once, presence told to the others."""
+"""The jobs this process holds: leases renewed in one transaction, cancels heard at once, presence told to others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from contextlib import suppress
 import psutil
 import redis
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from config.logging import log
 from config.settings import get_settings
 from storage import jobs, presence
 from storage.connections import redis_client
-from storage.database import transaction
+from storage.database import DatabaseError, transaction
 from storage.presence import WorkerPresence
 from storage.queue import CONTROL_CHANNEL
 from tasks.run import JobRun
@@ -67,7 +66,7 @@ class Leases:
             runs = self.held()
             try:
                 self._renew(runs)
-            except SQLAlchemyError as error:
+            except DatabaseError as error:
                 # Trying again in heartbeat_s; if the database stays away past the lease, the fence decides.
                 log.error("leases not renewed", held=len(runs), reason=str(error.__cause__ or error)[:200])
             self.me.busy, self.me.rss_bytes = len(runs), process.memory_info().rss
@@ -91,7 +90,7 @@ class Leases:
         structlog.contextvars.bind_contextvars(process=self.me.name)
         while not self._ended.is_set():
             try:
-                with redis_client(blocking=True).pubsub(ignore_subscribe_messages=True) as pubsub:
+                with redis_client(blocking=True).pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
                     pubsub.subscribe(CONTROL_CHANNEL)
                     while not self._ended.is_set():
                         message = pubsub.get_message(timeout=1.0)

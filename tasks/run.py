@@ -15,12 +15,11 @@ from typing import Any
 
 import orjson
 import redis
-from sqlmodel import Session
 
 from config.logging import log
 from storage import jobs
-from storage.database import transaction
-from storage.events import FIRST, LOST_LEAP, NEXT, RESTART, EventLog, LogLost, NewEvent
+from storage.database import Session, transaction
+from storage.events import FIRST, NEXT, RESTART, EventLog, LogLost, NewEvent
 from storage.tables import Job, utcnow
 
 # How long an ending job waits for a Redis that is away, so that its log is complete before its row says so.
@@ -132,7 +131,6 @@ class JobRun:
         if self.text:
             start.append(NewEvent({"type": "content", "content": self.text}, " ".join(map(str, self.resume_tokens))))
         self._unsent = start + [event for event in self._unsent if event.fields["type"] not in ("content", "reset")]
-        self._seq += LOST_LEAP if self._mode == FIRST else 0
         self._mode = RESTART
 
     def flush(self, wait_s: float) -> bool:
@@ -161,7 +159,7 @@ class JobRun:
         self.flush(FLUSH_WAIT_S)
         seq = self._seq + len(self._unsent) + 1
         with transaction() as session:
-            # The fence comes first: an attempt that lost its lease does no work, and on SQLite nothing can change later.
+            # The fence comes first: an attempt that lost its lease does no work, and none after it can get in between.
             unblocked = jobs.finish(
                 session,
                 self.id,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import JSON, Connection, text
 from sqlmodel import SQLModel
+from sqlmodel.sql.sqltypes import AutoString
 
 from config.settings import get_settings
 from storage import tables
@@ -15,10 +16,12 @@ from storage.database import make_engine
 MIGRATION_LOCK = 0x6261636B  # any number, the same in every process
 
 
-def render_item(kind: str, item: Any, _autogen: Any) -> str | bool:
+def render_item(kind: str, item: Any, _autogen: Any) -> str | Literal[False]:
     """Our own column types by their names, so that a migration says what a table says."""
     if kind == "type" and isinstance(item, tables.UtcDateTime):
         return "UtcDateTime()"
+    if kind == "type" and isinstance(item, AutoString):
+        return f"sa.String(length={item.length})" if item.length else "sa.String()"
     return "Json" if kind == "type" and isinstance(item, JSON) else False
 
 
