@@ -15,7 +15,7 @@ from api.threads import reading as in_thread
 from api.views import iso
 from config.queues import KINDS, WORKERS
 from config.settings import get_settings
-from storage import chunks, jobs, presence, vectors
+from storage import backlog, chunks, presence, vectors
 from storage.connections import redis_client
 from storage.database import DatabaseError, Session, reading
 from storage.presence import WorkerPresence
@@ -82,7 +82,7 @@ def _dialect(session: Session) -> str:
 
 
 def _queues(session: Session) -> Json:
-    depths = jobs.depths(session)
+    depths = backlog.depths(session)
     names = sorted({spec.queue for spec in KINDS.values()})
     return {
         name: {**depths.get(name, {"queued": 0, "running": 0}), "limit": get_settings().queue_limit} for name in names

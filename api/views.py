@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from config.queues import worker_of
-from storage import jobs, presence
+from storage import backlog, presence
 from storage.database import Session
 from storage.presence import WorkerPresence
 from storage.tables import Conversation, Job, Message, utcnow
@@ -55,15 +55,15 @@ def job_json(session: Session, job: Job, workers: list[WorkerPresence] | None = 
 
 
 def _queue_json(session: Session, job: Job) -> Json:
-    position = jobs.position(session, job)
-    mean = jobs.mean_run_s(session, job.kind)
+    position = backlog.position(session, job)
+    mean = backlog.mean_run_s(session, job.kind)
     return {"position": position, "eta_seconds": round(mean * position, 1) if mean is not None else None}
 
 
 def _blocked_by(session: Session, job: Job, workers: list[WorkerPresence] | None) -> str | None:
     if job.run_after is not None and job.run_after > utcnow():
         return f"retry due at {iso(job.run_after)}"
-    if blocker := jobs.serial_blocker(session, job):
+    if blocker := backlog.serial_blocker(session, job):
         return f"job {blocker} of the same conversation or index goes first"
     if workers is None:
         try:

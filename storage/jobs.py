@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Table, and_, delete, exists, func, or_, select, update
+from sqlalchemy import Table, and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col
 
@@ -26,7 +26,7 @@ from config.queues import DEFAULT_PRIORITY, KINDS, Kind
 from config.settings import get_settings
 from storage.database import is_duplicate
 from storage.ids import new_id
-from storage.tables import Job, utcnow
+from storage.tables import Job, UtcDateTime, utcnow
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 _jobs: Table = Job.__table__  # type: ignore[attr-defined]
@@ -70,22 +70,22 @@ def find_idempotent(session: Session, owner_id: str, key: str, request_hash: str
     return row
 
 
+_waiting = select(_jobs.c.id).where(_jobs.c.queue == bindparam("queue"), _jobs.c.status == "queued")
+_LIMITED = _waiting.limit(bindparam("most"))
+_COUNT_ALL = select(func.count()).select_from(_LIMITED.subquery())
+_COUNT_OWN = select(func.count()).select_from(_LIMITED.where(_jobs.c.owner_id == bindparam("owner")).subquery())
+
+
 def check_room(session: Session, queue: str, owner_id: str) -> None:
     """Raises QueueFull (429, Retry-After in seconds) when the queue, or the caller's share of it, is at its bound."""
     settings = get_settings()
-    for limit, whose, words in (
-        (settings.queue_limit, (), f"The {queue} queue is full"),
-        (
-            settings.owner_queue_limit,
-            (_jobs.c.owner_id == owner_id,),
-            f"You have {settings.owner_queue_limit} jobs waiting in the {queue} queue",
-        ),
-    ):
-        waiting = (
-            select(_jobs.c.id).where(_jobs.c.queue == queue, _jobs.c.status == "queued", *whose).limit(limit).subquery()
+    everyone, own = settings.queue_limit, settings.owner_queue_limit
+    if session.execute(_COUNT_ALL, {"queue": queue, "most": everyone}).scalar_one() >= everyone:
+        raise QueueFull(f"The {queue} queue is full; try again later.", headers={"Retry-After": "10"})
+    if session.execute(_COUNT_OWN, {"queue": queue, "owner": owner_id, "most": own}).scalar_one() >= own:
+        raise QueueFull(
+            f"You have {own} jobs waiting in the {queue} queue; let some finish.", headers={"Retry-After": "10"}
         )
-        if (session.execute(select(func.count()).select_from(waiting)).scalar_one()) >= limit:
-            raise QueueFull(f"{words}; try again later.", headers={"Retry-After": "10"})
 
 
 def add(session: Session, new: NewJob) -> Job:
@@ -107,8 +107,11 @@ def add(session: Session, new: NewJob) -> Job:
         run_after=new.run_after,
         sent_at=utcnow(),  # it is sent right after the commit; upkeep notices when it was not
     )
-    session.add(job)
+    session.execute(_INSERT, {column.name: getattr(job, column.name) for column in _jobs.columns})
     return job
+
+
+_INSERT = insert(_jobs)
 
 
 def add_unless_active(session: Session, new: NewJob) -> Job | None:
@@ -124,58 +127,71 @@ def add_unless_active(session: Session, new: NewJob) -> Job | None:
 # --- a worker's writes ------------------------------------------------------------------------------------------------
 
 
-def _serial_free(now: datetime) -> Any:
-    """No job of the same serial key runs, and none that came earlier waits."""
-    ahead = or_(_other.c.status == "running", and_(_other.c.status == "queued", _other.c.id < _jobs.c.id))
-    return or_(
-        _jobs.c.serial_key.is_(None),
-        ~exists().where(_other.c.serial_key == _jobs.c.serial_key, _other.c.id != _jobs.c.id, ahead),
+_ahead = or_(_other.c.status == "running", and_(_other.c.status == "queued", _other.c.id < _jobs.c.id))
+# No job of the same serial key runs, and none that came earlier waits.
+serial_free = or_(
+    _jobs.c.serial_key.is_(None),
+    ~exists().where(_other.c.serial_key == _jobs.c.serial_key, _other.c.id != _jobs.c.id, _ahead),
+)
+
+# The statements of every job's life are built once: building them again costs more than running them.
+_held = (
+    _jobs.c.id == bindparam("job_id"),
+    _jobs.c.attempt == bindparam("held_attempt"),
+    _jobs.c.status == "running",
+)
+_CLAIM = (
+    update(_jobs)
+    .where(
+        _jobs.c.id == bindparam("job_id"),
+        _jobs.c.status == "queued",
+        or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= bindparam("now", type_=UtcDateTime)),
+        serial_free,
     )
+    .values(
+        status="running",
+        attempt=_jobs.c.attempt + 1,
+        worker=bindparam("by_worker"),
+        lease_until=bindparam("until", type_=UtcDateTime),
+        started_at=func.coalesce(_jobs.c.started_at, bindparam("now", type_=UtcDateTime)),
+        run_after=None,
+    )
+    .returning(*_jobs.c)
+)
+_END = update(_jobs).where(*_held).returning(_jobs.c.serial_key, _jobs.c.webhook_url, _jobs.c.owner_id)
+_RENEW = (
+    update(_jobs)
+    .where(*_held)
+    .values(lease_until=bindparam("until"), event_seq=bindparam("seq"), progress=bindparam("reported"))
+    .returning(_jobs.c.cancel_requested)
+)
+
+
+def _lease_end() -> datetime:
+    return utcnow() + timedelta(seconds=get_settings().lease_s)
 
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
     """Take a queued job that is due and not behind another; None when it is not to be had (a duplicate delivery)."""
-    now = utcnow()
-    statement = (
-        update(Job)
-        .where(
-            col(Job.id) == job_id,
-            col(Job.status) == "queued",
-            or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= now),
-            _serial_free(now),
-        )
-        .values(
-            status="running",
-            attempt=_jobs.c.attempt + 1,
-            worker=worker,
-            lease_until=now + timedelta(seconds=get_settings().lease_s),
-            started_at=func.coalesce(_jobs.c.started_at, now),
-            run_after=None,
-        )
-        .returning(Job)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    )
+    parameters = {"job_id": job_id, "now": utcnow(), "by_worker": worker, "until": _lease_end()}
     try:
-        return session.execute(statement).scalar_one_or_none()
+        row = session.execute(_CLAIM, parameters).mappings().one_or_none()
     except IntegrityError as error:
         if is_duplicate(error):  # another worker claimed a job of the same serial key at this very moment
             session.rollback()
             return None
         raise
+    return Job(**row) if row is not None else None
 
 
 def renew(session: Session, leases: Sequence[tuple[str, int, int, dict[str, Any] | None]]) -> dict[str, bool]:
     """Prolong leases given as (job id, attempt, last event number, progress). Returns id → cancel requested for those
     still held; an id that is missing has been lost."""
-    until = utcnow() + timedelta(seconds=get_settings().lease_s)
+    until = _lease_end()
     held: dict[str, bool] = {}
     for job_id, attempt, event_seq, progress in leases:
-        row = session.execute(
-            update(_jobs)
-            .where(_jobs.c.id == job_id, _jobs.c.attempt == attempt, _jobs.c.status == "running")
-            .values(lease_until=until, event_seq=event_seq, progress=progress)
-            .returning(_jobs.c.cancel_requested)
-        ).first()
+        parameters = {"job_id": job_id, "held_attempt": attempt, "until": until, "seq": event_seq, "reported": progress}
+        row = session.execute(_RENEW, parameters).first()
         if row is not None:
             held[job_id] = row[0]
     return held
@@ -184,24 +200,15 @@ def renew(session: Session, leases: Sequence[tuple[str, int, int, dict[str, Any]
 def fence(session: Session, job_id: str, attempt: int, **values: Any) -> None:
     """Assert, inside the transaction that writes an effect, that this attempt still owns the job; record `values`.
     Raises LeaseLost, which rolls the effect back."""
-    found = session.execute(
-        update(_jobs)
-        .where(_jobs.c.id == job_id, _jobs.c.attempt == attempt, _jobs.c.status == "running")
-        .values(lease_until=utcnow() + timedelta(seconds=get_settings().lease_s), **values)
-        .returning(_jobs.c.id)
-    ).first()
-    if found is None:
+    statement = update(_jobs).where(*_held).values(lease_until=_lease_end(), **values).returning(_jobs.c.id)
+    if session.execute(statement, {"job_id": job_id, "held_attempt": attempt}).first() is None:
         raise LeaseLost(job_id)
 
 
 def finish(session: Session, job_id: str, attempt: int, status: str, *, event_seq: int, **values: Any) -> list[str]:
     """End a running job in the same transaction as its effect. Returns ids of jobs to be sent after the commit."""
-    row = session.execute(
-        update(_jobs)
-        .where(_jobs.c.id == job_id, _jobs.c.attempt == attempt, _jobs.c.status == "running")
-        .values(status=status, finished_at=utcnow(), lease_until=None, event_seq=event_seq, **values)
-        .returning(_jobs.c.serial_key, _jobs.c.webhook_url, _jobs.c.owner_id)
-    ).first()
+    ended = {"status": status, "finished_at": utcnow(), "lease_until": None, "event_seq": event_seq, **values}
+    row = session.execute(_END.values(ended), {"job_id": job_id, "held_attempt": attempt}).first()
     if row is None:
         raise LeaseLost(job_id)
     return _after_end(session, job_id, row.serial_key, row.webhook_url, row.owner_id)
@@ -241,23 +248,18 @@ def put_back(
     error: dict[str, Any] | None,
 ) -> None:
     """Return a running job to the queue; `failed` counts against `max_failures`."""
-    now = utcnow()
-    found = session.execute(
-        update(_jobs)
-        .where(_jobs.c.id == job_id, _jobs.c.attempt == attempt, _jobs.c.status == "running")
-        .values(
-            status="queued",
-            lease_until=None,
-            worker=None,
-            failures=_jobs.c.failures + (1 if failed else 0),
-            event_seq=event_seq,
-            error=error,
-            run_after=now + timedelta(seconds=delay_s) if delay_s else None,
-            sent_at=None,
-        )
-        .returning(_jobs.c.id)
-    ).first()
-    if found is None:
+    waiting = {
+        "status": "queued",
+        "lease_until": None,
+        "worker": None,
+        "failures": _jobs.c.failures + (1 if failed else 0),
+        "event_seq": event_seq,
+        "error": error,
+        "run_after": utcnow() + timedelta(seconds=delay_s) if delay_s else None,
+        "sent_at": None,
+    }
+    statement = update(_jobs).where(*_held).values(waiting).returning(_jobs.c.id)
+    if session.execute(statement, {"job_id": job_id, "held_attempt": attempt}).first() is None:
         raise LeaseLost(job_id)
 
 
@@ -351,124 +353,3 @@ def replay(session: Session, job_id: str, owner_id: str) -> Job:
     if row is None:
         raise Conflict(f"Only a failed or cancelled job can be retried; this one is {job.status}.")
     return row
-
-
-# --- upkeep -----------------------------------------------------------------------------------------------------------
-
-
-def expired(session: Session, limit: int = 200) -> list[Job]:
-    """Running jobs whose worker stopped renewing."""
-    query = select(Job).where(col(Job.status) == "running", col(Job.lease_until) < utcnow()).limit(limit)
-    return list(session.execute(query).scalars())
-
-
-def due(session: Session, queue: str, limit: int) -> list[Job]:
-    """Queued jobs that were never sent, became due, or were sent so long ago that the message may be gone."""
-    now = utcnow()
-    stale = now - timedelta(seconds=get_settings().resend_after_s)
-    query = (
-        select(Job)
-        .where(
-            col(Job.queue) == queue,
-            col(Job.status) == "queued",
-            or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= now),
-            or_(_jobs.c.sent_at.is_(None), _jobs.c.sent_at < stale, _jobs.c.sent_at < _jobs.c.run_after),
-            _serial_free(now),
-        )
-        .order_by(col(Job.priority).desc(), col(Job.id))
-        .limit(limit)
-    )
-    return list(session.execute(query).scalars())
-
-
-def count_sent(session: Session, queue: str) -> int:
-    """Queued jobs of which a message should be on the broker."""
-    now = utcnow()
-    query = (
-        select(func.count())
-        .select_from(_jobs)
-        .where(
-            _jobs.c.queue == queue,
-            _jobs.c.status == "queued",
-            _jobs.c.sent_at.is_not(None),
-            or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= now),
-        )
-    )
-    return session.execute(query).scalar_one()
-
-
-def mark_sent(session: Session, job_ids: Sequence[str]) -> None:
-    session.execute(update(_jobs).where(_jobs.c.id.in_(job_ids)).values(sent_at=utcnow()))
-
-
-def purge(session: Session) -> int:
-    """Forget jobs that ended long ago, and idempotency keys past their life. Returns jobs removed."""
-    settings = get_settings()
-    now = utcnow()
-    session.execute(
-        update(_jobs)
-        .where(
-            _jobs.c.idempotency_key.is_not(None), _jobs.c.created_at < now - timedelta(hours=settings.idempotency_hours)
-        )
-        .values(idempotency_key=None, request_hash=None)
-    )
-    old = and_(_jobs.c.status.in_(TERMINAL), _jobs.c.finished_at < now - timedelta(days=settings.job_retention_days))
-    return len(session.execute(delete(_jobs).where(old).returning(_jobs.c.id)).all())
-
-
-def needed_blobs(session: Session) -> set[str]:
-    """Digests of uploads that a job may still read: it has not succeeded, so it runs or can be retried."""
-    query = select(_jobs.c.input).where(_jobs.c.kind == Kind.IMPORT.value, _jobs.c.status != "succeeded")
-    return {digest for body in session.execute(query).scalars() if (digest := body.get("blob"))}
-
-
-def recently_failed(session: Session, serial_key: str, within_s: float) -> bool:
-    since = utcnow() - timedelta(seconds=within_s)
-    query = (
-        select(_jobs.c.id)
-        .where(_jobs.c.serial_key == serial_key, _jobs.c.status == "failed", _jobs.c.finished_at > since)
-        .limit(1)
-    )
-    return session.execute(query).first() is not None
-
-
-# --- questions about the queue ---------------------------------------------------------------------------------------
-
-
-def depths(session: Session) -> dict[str, dict[str, int]]:
-    """queue → {queued, running}"""
-    result: dict[str, dict[str, int]] = {}
-    query = select(_jobs.c.queue, _jobs.c.status, func.count()).where(_jobs.c.status.in_(("queued", "running")))
-    for queue, status, number in session.execute(query.group_by(_jobs.c.queue, _jobs.c.status)):
-        result.setdefault(queue, {"queued": 0, "running": 0})[status] = number
-    return result
-
-
-def position(session: Session, job: Job) -> int:
-    """How many queued jobs go before this one, plus one."""
-    ahead = or_(_jobs.c.priority > job.priority, and_(_jobs.c.priority == job.priority, _jobs.c.id < job.id))
-    query = select(func.count()).select_from(_jobs).where(_jobs.c.queue == job.queue, _jobs.c.status == "queued", ahead)
-    return session.execute(query).scalar_one() + 1
-
-
-def mean_run_s(session: Session, kind: str) -> float | None:
-    """Mean seconds the last twenty finished jobs of this kind ran; None before the first."""
-    query = (
-        select(_jobs.c.started_at, _jobs.c.finished_at)
-        .where(_jobs.c.kind == kind, _jobs.c.status == "succeeded")
-        .order_by(_jobs.c.id.desc())
-        .limit(20)
-    )
-    spans = [
-        (finished - started).total_seconds() for started, finished in session.execute(query) if started and finished
-    ]
-    return sum(spans) / len(spans) if spans else None
-
-
-def serial_blocker(session: Session, job: Job) -> str | None:
-    """Id of the job this one waits for, if any."""
-    if job.serial_key is None:
-        return None
-    ahead = or_(_jobs.c.status == "running", and_(_jobs.c.status == "queued", _jobs.c.id < job.id))
-    query = select(_jobs.c.id).where(_jobs.c.serial_key == job.serial_key, _jobs.c.id != job.id, ahead).limit(1)
-    return session.execute(query).scalar_one_or_none()

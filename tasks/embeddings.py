@@ -9,7 +9,7 @@ from workers.embedding.chunking import split
 
 from config.logging import log
 from config.queues import Kind
-from storage import chunks, conversations, jobs, messages, queue
+from storage import backlog, chunks, conversations, jobs, messages, queue
 from storage.database import Session, reading, transaction
 from storage.jobs import NewJob
 from storage.tables import Conversation, utcnow
@@ -43,7 +43,7 @@ def embed_leftovers() -> None:
         owners = [
             owner
             for owner in conversations.owners_unindexed(session)
-            if not jobs.recently_failed(session, _serial_key(owner), FAILED_PAUSE_S)
+            if not backlog.recently_failed(session, _serial_key(owner), FAILED_PAUSE_S)
         ]
     for owner_id in owners:
         with transaction() as session:

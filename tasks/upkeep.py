@@ -9,7 +9,7 @@ import redis
 from config.celery import celery_app
 from config.logging import log
 from config.queues import KINDS
-from storage import blobs, jobs, queue
+from storage import backlog, blobs, queue
 from storage.database import reading, transaction
 from storage.tables import Job
 from tasks.base import bury_or_put_back
@@ -22,7 +22,7 @@ BATCH = 500
 def sweep() -> None:
     """Free the jobs of dead workers; send what was never sent, is due for a retry, or was lost with the broker."""
     with reading() as session:
-        lost = jobs.expired(session)
+        lost = backlog.expired(session)
     for row in lost:
         bury_or_put_back(row)
     for name in sorted({spec.queue for spec in KINDS.values()}):
@@ -32,7 +32,7 @@ def sweep() -> None:
 
 def _resend(name: str) -> None:
     with reading() as session:
-        rows = jobs.due(session, name, BATCH)
+        rows = backlog.due(session, name, BATCH)
     if not rows:
         return
     # Rows sent before may simply be waiting their turn on the broker: only as many as it misses are sent again. A copy
@@ -42,7 +42,7 @@ def _resend(name: str) -> None:
     if stale:
         try:
             with reading() as session:
-                missing = jobs.count_sent(session, name) - queue.length(name)
+                missing = backlog.count_sent(session, name) - queue.length(name)
         except redis.RedisError:
             return
         stale = stale[: max(0, missing)]
@@ -59,7 +59,7 @@ def _send(name: str, rows: list[Job]) -> None:
         sent.append(row.id)
     if sent:
         with transaction() as session:
-            jobs.mark_sent(session, sent)
+            backlog.mark_sent(session, sent)
         log.info("sent again", queue=name, jobs=len(sent))
 
 
@@ -67,9 +67,9 @@ def _send(name: str, rows: list[Job]) -> None:
 def purge() -> None:
     """Forget what is past its retention."""
     with transaction() as session:
-        removed = jobs.purge(session)
+        removed = backlog.purge(session)
     with reading() as session:
-        needed = jobs.needed_blobs(session)
+        needed = backlog.needed_blobs(session)
     files = blobs.purge(needed, older_than_s=24 * 3600, now_s=time.time())
     if removed or files:
         log.info("purged", jobs=removed, files=files)

@@ -1,0 +1,136 @@
+"""Questions about the ledger as a whole: what upkeep has to mend, and how full the queues are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Table, and_, delete, func, or_, select, update
+from sqlmodel import Session, col
+
+from config.queues import Kind
+from config.settings import get_settings
+from storage.jobs import TERMINAL, serial_free
+from storage.tables import Job, utcnow
+
+_jobs: Table = Job.__table__  # type: ignore[attr-defined]
+
+# --- upkeep -----------------------------------------------------------------------------------------------------------
+
+
+def expired(session: Session, limit: int = 200) -> list[Job]:
+    """Running jobs whose worker stopped renewing."""
+    query = select(Job).where(col(Job.status) == "running", col(Job.lease_until) < utcnow()).limit(limit)
+    return list(session.execute(query).scalars())
+
+
+def due(session: Session, queue: str, limit: int) -> list[Job]:
+    """Queued jobs that were never sent, became due, or were sent so long ago that the message may be gone."""
+    now = utcnow()
+    stale = now - timedelta(seconds=get_settings().resend_after_s)
+    query = (
+        select(Job)
+        .where(
+            col(Job.queue) == queue,
+            col(Job.status) == "queued",
+            or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= now),
+            or_(_jobs.c.sent_at.is_(None), _jobs.c.sent_at < stale, _jobs.c.sent_at < _jobs.c.run_after),
+            serial_free,
+        )
+        .order_by(col(Job.priority).desc(), col(Job.id))
+        .limit(limit)
+    )
+    return list(session.execute(query).scalars())
+
+
+def count_sent(session: Session, queue: str) -> int:
+    """Queued jobs of which a message should be on the broker."""
+    now = utcnow()
+    query = (
+        select(func.count())
+        .select_from(_jobs)
+        .where(
+            _jobs.c.queue == queue,
+            _jobs.c.status == "queued",
+            _jobs.c.sent_at.is_not(None),
+            or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= now),
+        )
+    )
+    return session.execute(query).scalar_one()
+
+
+def mark_sent(session: Session, job_ids: Sequence[str]) -> None:
+    session.execute(update(_jobs).where(_jobs.c.id.in_(job_ids)).values(sent_at=utcnow()))
+
+
+def purge(session: Session) -> int:
+    """Forget jobs that ended long ago, and idempotency keys past their life. Returns jobs removed."""
+    settings = get_settings()
+    now = utcnow()
+    session.execute(
+        update(_jobs)
+        .where(
+            _jobs.c.idempotency_key.is_not(None), _jobs.c.created_at < now - timedelta(hours=settings.idempotency_hours)
+        )
+        .values(idempotency_key=None, request_hash=None)
+    )
+    old = and_(_jobs.c.status.in_(TERMINAL), _jobs.c.finished_at < now - timedelta(days=settings.job_retention_days))
+    return len(session.execute(delete(_jobs).where(old).returning(_jobs.c.id)).all())
+
+
+def needed_blobs(session: Session) -> set[str]:
+    """Digests of uploads that a job may still read: it has not succeeded, so it runs or can be retried."""
+    query = select(_jobs.c.input).where(_jobs.c.kind == Kind.IMPORT.value, _jobs.c.status != "succeeded")
+    return {digest for body in session.execute(query).scalars() if (digest := body.get("blob"))}
+
+
+def recently_failed(session: Session, serial_key: str, within_s: float) -> bool:
+    since = utcnow() - timedelta(seconds=within_s)
+    query = (
+        select(_jobs.c.id)
+        .where(_jobs.c.serial_key == serial_key, _jobs.c.status == "failed", _jobs.c.finished_at > since)
+        .limit(1)
+    )
+    return session.execute(query).first() is not None
+
+
+# --- questions about the queue ---------------------------------------------------------------------------------------
+
+
+def depths(session: Session) -> dict[str, dict[str, int]]:
+    """queue → {queued, running}"""
+    result: dict[str, dict[str, int]] = {}
+    query = select(_jobs.c.queue, _jobs.c.status, func.count()).where(_jobs.c.status.in_(("queued", "running")))
+    for queue, status, number in session.execute(query.group_by(_jobs.c.queue, _jobs.c.status)):
+        result.setdefault(queue, {"queued": 0, "running": 0})[status] = number
+    return result
+
+
+def position(session: Session, job: Job) -> int:
+    """How many queued jobs go before this one, plus one."""
+    ahead = or_(_jobs.c.priority > job.priority, and_(_jobs.c.priority == job.priority, _jobs.c.id < job.id))
+    query = select(func.count()).select_from(_jobs).where(_jobs.c.queue == job.queue, _jobs.c.status == "queued", ahead)
+    return session.execute(query).scalar_one() + 1
+
+
+def mean_run_s(session: Session, kind: str) -> float | None:
+    """Mean seconds the last twenty finished jobs of this kind ran; None before the first."""
+    query = (
+        select(_jobs.c.started_at, _jobs.c.finished_at)
+        .where(_jobs.c.kind == kind, _jobs.c.status == "succeeded")
+        .order_by(_jobs.c.id.desc())
+        .limit(20)
+    )
+    spans = [
+        (finished - started).total_seconds() for started, finished in session.execute(query) if started and finished
+    ]
+    return sum(spans) / len(spans) if spans else None
+
+
+def serial_blocker(session: Session, job: Job) -> str | None:
+    """Id of the job this one waits for, if any."""
+    if job.serial_key is None:
+        return None
+    ahead = or_(_jobs.c.status == "running", and_(_jobs.c.status == "queued", _jobs.c.id < job.id))
+    query = select(_jobs.c.id).where(_jobs.c.serial_key == job.serial_key, _jobs.c.id != job.id, ahead).limit(1)
+    return session.execute(query).scalar_one_or_none()
