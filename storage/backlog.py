@@ -10,7 +10,7 @@ from sqlmodel import Session, col
 
 from config.queues import Kind
 from config.settings import get_settings
-from storage.jobs import TERMINAL, serial_free
+from storage.jobs import TERMINAL, queued, running, serial_free
 from storage.tables import Job, utcnow
 
 _jobs: Table = Job.__table__  # type: ignore[attr-defined]
@@ -20,7 +20,7 @@ _jobs: Table = Job.__table__  # type: ignore[attr-defined]
 
 def expired(session: Session, limit: int = 200) -> list[Job]:
     """Running jobs whose worker stopped renewing."""
-    query = select(Job).where(col(Job.status) == "running", col(Job.lease_until) < utcnow()).limit(limit)
+    query = select(Job).where(running, col(Job.lease_until) < utcnow()).limit(limit)
     return list(session.execute(query).scalars())
 
 
@@ -32,7 +32,7 @@ def due(session: Session, queue: str, limit: int) -> list[Job]:
         select(Job)
         .where(
             col(Job.queue) == queue,
-            col(Job.status) == "queued",
+            queued,
             or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= now),
             or_(_jobs.c.sent_at.is_(None), _jobs.c.sent_at < stale, _jobs.c.sent_at < _jobs.c.run_after),
             serial_free,
@@ -51,7 +51,7 @@ def count_sent(session: Session, queue: str) -> int:
         .select_from(_jobs)
         .where(
             _jobs.c.queue == queue,
-            _jobs.c.status == "queued",
+            queued,
             _jobs.c.sent_at.is_not(None),
             or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= now),
         )
@@ -100,16 +100,17 @@ def recently_failed(session: Session, serial_key: str, within_s: float) -> bool:
 def depths(session: Session) -> dict[str, dict[str, int]]:
     """queue → {queued, running}"""
     result: dict[str, dict[str, int]] = {}
-    query = select(_jobs.c.queue, _jobs.c.status, func.count()).where(_jobs.c.status.in_(("queued", "running")))
-    for queue, status, number in session.execute(query.group_by(_jobs.c.queue, _jobs.c.status)):
-        result.setdefault(queue, {"queued": 0, "running": 0})[status] = number
+    for status, condition in (("queued", queued), ("running", running)):
+        query = select(_jobs.c.queue, func.count()).where(condition).group_by(_jobs.c.queue)
+        for queue, number in session.execute(query):
+            result.setdefault(queue, {"queued": 0, "running": 0})[status] = number
     return result
 
 
 def position(session: Session, job: Job) -> int:
     """How many queued jobs go before this one, plus one."""
     ahead = or_(_jobs.c.priority > job.priority, and_(_jobs.c.priority == job.priority, _jobs.c.id < job.id))
-    query = select(func.count()).select_from(_jobs).where(_jobs.c.queue == job.queue, _jobs.c.status == "queued", ahead)
+    query = select(func.count()).select_from(_jobs).where(_jobs.c.queue == job.queue, queued, ahead)
     return session.execute(query).scalar_one() + 1
 
 
@@ -131,6 +132,6 @@ def serial_blocker(session: Session, job: Job) -> str | None:
     """Id of the job this one waits for, if any."""
     if job.serial_key is None:
         return None
-    ahead = or_(_jobs.c.status == "running", and_(_jobs.c.status == "queued", _jobs.c.id < job.id))
+    ahead = or_(running, and_(queued, _jobs.c.id < job.id))
     query = select(_jobs.c.id).where(_jobs.c.serial_key == job.serial_key, _jobs.c.id != job.id, ahead).limit(1)
     return session.execute(query).scalar_one_or_none()

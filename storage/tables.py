@@ -50,6 +50,11 @@ def _time(*, nullable: bool = True, **kwargs: Any) -> Any:
     return Field(sa_column=Column(UtcDateTime, nullable=nullable, **kwargs), **default)
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """A partial index, on both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 class User(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True, max_length=36)
     name: str
@@ -65,12 +70,7 @@ class Conversation(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("owner_id", "source", "native_id", name="uq_conversation_identity"),
         Index("ix_conversation_listing", "owner_id", "updated_at"),
-        Index(
-            "ix_conversation_unindexed",
-            "id",
-            sqlite_where=text("indexed_version < content_version"),
-            postgresql_where=text("indexed_version < content_version"),
-        ),
+        Index("ix_conversation_unindexed", "id", **_where("indexed_version < content_version")),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=36)
@@ -133,15 +133,18 @@ class Chunk(SQLModel, table=True):
 
 class Job(SQLModel, table=True):
     __table_args__ = (
-        UniqueConstraint("owner_id", "idempotency_key", name="uq_job_idempotency"),
+        # Partial where they can be: every status change writes to each index that holds the row.
+        Index(
+            "uq_job_idempotency", "owner_id", "idempotency_key", unique=True, **_where("idempotency_key IS NOT NULL")
+        ),
         Index("ix_job_listing", "owner_id", "id"),
-        Index("ix_job_queue", "queue", "status", "priority", "id"),
-        Index("ix_job_lease", "status", "lease_until"),
+        Index("ix_job_queued", "queue", "priority", "id", **_where("status = 'queued'")),
+        Index("ix_job_running", "lease_until", **_where("status = 'running'")),
         # At most one running job of a serial key: the claim's own check cannot see a concurrent claim on PostgreSQL.
-        Index("uq_job_serial_running", "serial_key", unique=True,
-              sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'")),
-        Index("ix_job_serial", "serial_key", "status"),
-    )  # fmt: skip
+        Index("uq_job_serial_running", "serial_key", unique=True, **_where("status = 'running'")),
+        Index("ix_job_serial", "serial_key", "status", **_where("serial_key IS NOT NULL")),
+        Index("ix_job_conversation", "conversation_id", **_where("conversation_id IS NOT NULL")),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=36)
     owner_id: str = Field(foreign_key="user.id", ondelete="CASCADE", max_length=36)
@@ -169,7 +172,7 @@ class Job(SQLModel, table=True):
     idempotency_key: str | None = Field(default=None, sa_column=Column(String(255)))
     request_hash: str | None = None
     webhook_url: str | None = Field(default=None, sa_column=Column(Text))
-    conversation_id: str | None = Field(default=None, max_length=36, index=True)
+    conversation_id: str | None = Field(default=None, max_length=36)
 
     created_at: datetime = _time(nullable=False)
     started_at: datetime | None = _time()

@@ -23,6 +23,7 @@ from storage import jobs, queue
 from storage.connections import redis_client
 from storage.database import is_away, reading, transaction
 from storage.events import LOST_LEAP, EventLog, StaleAttempt, terminal_fields
+from storage.jobs import ClaimedJob
 from storage.tables import Job
 from tasks.leases import get_leases
 from tasks.run import Cancelled, Interrupted, JobRun, Outcome
@@ -76,7 +77,7 @@ def run_job(job_id: str) -> None:
             leases.remove(run)
 
 
-def _attempt(run: JobRun, row: Job) -> None:
+def _attempt(run: JobRun, row: ClaimedJob) -> None:
     try:
         run.emit("started", attempt=run.attempt)
         _end_well(run, BODIES[Kind(row.kind)](run))
@@ -108,7 +109,7 @@ def _end(
     send_by_id(unblocked)
 
 
-def _end_badly(run: JobRun, row: Job, error: Exception) -> None:
+def _end_badly(run: JobRun, row: ClaimedJob, error: Exception) -> None:
     """Retry what may pass by itself, with growing pauses; the rest ends the job with its reason."""
     known = _as_known(error)
     if known is None:

@@ -20,7 +20,8 @@ from config.logging import log
 from storage import jobs
 from storage.database import Session, transaction
 from storage.events import FIRST, NEXT, RESTART, EventLog, LogLost, NewEvent
-from storage.tables import Job, utcnow
+from storage.jobs import ClaimedJob
+from storage.tables import utcnow
 
 # How long an ending job waits for a Redis that is away, so that its log is complete before its row says so.
 FLUSH_WAIT_S = 60.0
@@ -46,7 +47,7 @@ class Outcome:
 class JobRun:
     """Thread-safe where the heartbeat touches it: flags are events, numbers are written by the task's thread only."""
 
-    def __init__(self, job: Job, event_log: EventLog, stopping: threading.Event) -> None:
+    def __init__(self, job: ClaimedJob, event_log: EventLog, stopping: threading.Event) -> None:
         self.job = job
         self.id, self.attempt, self.owner_id = job.id, job.attempt, job.owner_id
         self.input: dict[str, Any] = job.input

@@ -86,15 +86,15 @@ def upgrade() -> None:
     sa.Column('first_output_at', UtcDateTime(), nullable=True),
     sa.Column('finished_at', UtcDateTime(), nullable=True),
     sa.ForeignKeyConstraint(['owner_id'], ['user.id'], ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('id'),
-    sa.UniqueConstraint('owner_id', 'idempotency_key', name='uq_job_idempotency')
+    sa.PrimaryKeyConstraint('id')
     )
     with op.batch_alter_table('job', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_job_conversation_id'), ['conversation_id'], unique=False)
-        batch_op.create_index('ix_job_lease', ['status', 'lease_until'], unique=False)
+        batch_op.create_index('ix_job_conversation', ['conversation_id'], unique=False, sqlite_where=sa.text('conversation_id IS NOT NULL'), postgresql_where=sa.text('conversation_id IS NOT NULL'))
         batch_op.create_index('ix_job_listing', ['owner_id', 'id'], unique=False)
-        batch_op.create_index('ix_job_queue', ['queue', 'status', 'priority', 'id'], unique=False)
-        batch_op.create_index('ix_job_serial', ['serial_key', 'status'], unique=False)
+        batch_op.create_index('ix_job_queued', ['queue', 'priority', 'id'], unique=False, sqlite_where=sa.text("status = 'queued'"), postgresql_where=sa.text("status = 'queued'"))
+        batch_op.create_index('ix_job_running', ['lease_until'], unique=False, sqlite_where=sa.text("status = 'running'"), postgresql_where=sa.text("status = 'running'"))
+        batch_op.create_index('ix_job_serial', ['serial_key', 'status'], unique=False, sqlite_where=sa.text('serial_key IS NOT NULL'), postgresql_where=sa.text('serial_key IS NOT NULL'))
+        batch_op.create_index('uq_job_idempotency', ['owner_id', 'idempotency_key'], unique=True, sqlite_where=sa.text('idempotency_key IS NOT NULL'), postgresql_where=sa.text('idempotency_key IS NOT NULL'))
         batch_op.create_index('uq_job_serial_running', ['serial_key'], unique=True, sqlite_where=sa.text("status = 'running'"), postgresql_where=sa.text("status = 'running'"))
 
     op.create_table('chunk',
@@ -170,11 +170,12 @@ def downgrade() -> None:
     op.drop_table('chunk')
     with op.batch_alter_table('job', schema=None) as batch_op:
         batch_op.drop_index('uq_job_serial_running', sqlite_where=sa.text("status = 'running'"), postgresql_where=sa.text("status = 'running'"))
-        batch_op.drop_index('ix_job_serial')
-        batch_op.drop_index('ix_job_queue')
+        batch_op.drop_index('uq_job_idempotency', sqlite_where=sa.text('idempotency_key IS NOT NULL'), postgresql_where=sa.text('idempotency_key IS NOT NULL'))
+        batch_op.drop_index('ix_job_serial', sqlite_where=sa.text('serial_key IS NOT NULL'), postgresql_where=sa.text('serial_key IS NOT NULL'))
+        batch_op.drop_index('ix_job_running', sqlite_where=sa.text("status = 'running'"), postgresql_where=sa.text("status = 'running'"))
+        batch_op.drop_index('ix_job_queued', sqlite_where=sa.text("status = 'queued'"), postgresql_where=sa.text("status = 'queued'"))
         batch_op.drop_index('ix_job_listing')
-        batch_op.drop_index('ix_job_lease')
-        batch_op.drop_index(batch_op.f('ix_job_conversation_id'))
+        batch_op.drop_index('ix_job_conversation', sqlite_where=sa.text('conversation_id IS NOT NULL'), postgresql_where=sa.text('conversation_id IS NOT NULL'))
 
     op.drop_table('job')
     with op.batch_alter_table('conversation', schema=None) as batch_op:
