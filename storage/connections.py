@@ -13,6 +13,8 @@ from config.settings import get_settings
 # An answer that takes longer than this means that Redis hangs; callers treat that like a refused connection.
 SOCKET_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
+# One carries the live channel, the others replay logs; however many listeners there are.
+ASYNC_CONNECTIONS = 8
 
 _lock = threading.Lock()
 _clients: dict[tuple[int, bool], redis.Redis] = {}
@@ -33,13 +35,15 @@ def redis_client(*, blocking: bool = False) -> redis.Redis:
 
 
 def async_redis_client() -> redis.asyncio.Redis:
-    """A client for the calling event loop; the caller closes it."""
-    return redis.asyncio.Redis.from_url(
+    """A client for the calling event loop; the caller closes it. Its few connections are shared: callers take turns."""
+    pool: redis.asyncio.BlockingConnectionPool = redis.asyncio.BlockingConnectionPool.from_url(
         get_settings().redis,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        max_connections=64,
+        max_connections=ASYNC_CONNECTIONS,
+        timeout=SOCKET_TIMEOUT_S,
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def close_clients() -> None:

@@ -27,23 +27,38 @@ LOST_LEAP = 10_000
 
 # Modes of an append. FIRST opens an attempt after whatever the log holds. NEXT continues after `floor`, the last number
 # this writer knows: what a timed-out call did write after all is skipped, so repeating a call writes nothing twice.
-# RESTART does the same on a log that was lost.
-FIRST, NEXT, RESTART = "first", "next", "restart"
+# RESTART goes on after a loss. END writes the one event of a job that no attempt runs.
+FIRST, NEXT, RESTART, END = "first", "next", "restart", "end"
 
 # KEYS: stream, meta. ARGV: attempt, floor, mode, ttl seconds, full mark, channel, then (type, essential 0|1, JSON
 # without its end, resume)…  Returns the last number, -1: stale attempt, -2: log lost.
+# meta: attempt (the fence), seq (last number), and the last call that chose its own base (`call`, `base`): repeated, it
+# begins where it began.
 _APPEND = """
 local attempt, floor, mode = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local meta = redis.call('HMGET', KEYS[2], 'attempt', 'seq')
+local meta = redis.call('HMGET', KEYS[2], 'attempt', 'seq', 'call', 'base')
 local fence, seq = tonumber(meta[1] or '0'), tonumber(meta[2] or '0')
 if attempt < fence then return -1 end
-if seq < floor then
-  if floor > 1 and mode ~= 'restart' then return -2 end
-  seq = floor
-elseif mode == 'first' then
-  if attempt == fence then return seq end
-  floor = seq
+local mine, call = attempt == fence, mode .. ' ' .. ARGV[2]
+local missing = seq < floor and floor > 1
+if mode == 'next' then
+  if seq < floor or not mine then return -2 end
+elseif mine and meta[3] == call and seq >= tonumber(meta[4]) then
+  floor = tonumber(meta[4])
+else
+  if mode == 'first' then
+    local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+    local whole = not oldest or oldest[1] == '2-0' or oldest[2][2] == 'reset'
+    if missing or not whole then return -2 end
+  elseif mode == 'end' then
+    if missing then return -2 end
+    local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+    if seq > floor and newest and newest[2][2] == ARGV[7] then return seq end
+  end
+  floor = math.max(seq, floor)
+  redis.call('HSET', KEYS[2], 'call', call, 'base', floor)
 end
+if seq < floor then seq = floor end
 local number = floor
 for i = 7, #ARGV, 4 do
   if number < tonumber(ARGV[5]) or ARGV[i + 1] == '1' then
@@ -161,10 +176,18 @@ class EventLog:
         """Write the event `seq` of a job that no attempt runs (cancelled or buried while it waited, or queued again).
         Never raises: readers fall back on the row. The half step shuts out the attempt before and leaves room for the
         one after."""
+        event = [NewEvent(fields)]
         try:
-            self.append(job_id, attempt + 0.5, [NewEvent(fields)], floor=seq - 1, mode=RESTART)
+            try:
+                self.append(job_id, attempt + 0.5, event, floor=seq - 1, mode=END)
+            except LogLost:
+                self.append(job_id, attempt + 0.5, event, floor=seq - 1, mode=RESTART)
         except (redis.RedisError, StaleAttempt) as error:
             log.warning("end not in the event log; the row tells it", job_id=job_id, reason=type(error).__name__)
+
+    def shut_out(self, job_id: str, attempt: int) -> int:
+        """Let this attempt write no more; returns the last number, 0 when there is no log. Raises StaleAttempt."""
+        return self.append(job_id, attempt + 0.5, [], floor=0, mode=END)
 
     def read(self, job_id: str, after: int = 0, count: int | None = None) -> list[Event]:
         """Events with numbers above `after`, in order."""

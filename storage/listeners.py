@@ -27,6 +27,9 @@ BUFFER_EVENTS = 1000
 REPLAY_BATCH = 500
 # How long a silent listener trusts the channel before it looks at stream and row itself.
 RECHECK_S = 5.0
+# How long a new listener waits for its channel before it reads without it, and how long a lost one is left alone.
+CONFIRM_S = 1.0
+RECONNECT_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,10 @@ class EventHub:
     def __init__(self, read_row: RowReader) -> None:
         self._read_row = read_row
         self._listeners: dict[str, set[_Listener]] = {}
-        self._confirmed: dict[str, asyncio.Event] = {}
+        self._changed = asyncio.Event()  # somebody joined or left: the subscription has to follow
+        self._live: set[str] = set()  # jobs whose channel Redis has confirmed …
+        self._confirmed: dict[str, asyncio.Event] = {}  # … and how listeners wait for that
         self._redis: redis.asyncio.Redis | None = None
-        self._pubsub: redis.asyncio.client.PubSub | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -79,68 +83,67 @@ class EventHub:
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[Event | None]:
         """Events numbered above `after`, in order, to the terminal one; None whenever nothing came for a heartbeat."""
-        listener = await self._join(job_id)
+        listener = self._join(job_id)
         try:
-            last, silent_s, checked = after, 0.0, 0.0
-            if last < 1:
-                yield (event := render(job_id, 1, {"type": "queued"}))
-                last = event.seq
-            row = await self._read_row(job_id)
-            while True:
-                listener.wake.clear()
-                async for event in self._catch_up(job_id, last, listener):
-                    last, silent_s = event.seq, 0.0
-                    if not event.is_terminal:
-                        yield event
-                        continue
-                    row = await self._read_row(job_id)
-                    if row.terminal is not None and event.seq >= row.terminal.seq:
-                        yield event
-                        return
-                    yield _superseded(event)  # a retried job: its first end is only a step now
-                if checked:
-                    row, checked = await self._read_row(job_id), 0.0
-                if row.terminal is not None:
-                    if after < row.terminal.seq:
-                        # It has ended and the log does not say so: expired, emptied, or its writer died in between.
-                        yield row.terminal if last < row.terminal.seq else renumbered(row.terminal, last + 1)
-                    return
-                try:
-                    await asyncio.wait_for(listener.wake.wait(), RECHECK_S)
-                except TimeoutError:
-                    silent_s, checked = silent_s + RECHECK_S, 1.0
-                    if silent_s >= get_settings().sse_heartbeat_s:
-                        silent_s = 0.0
-                        yield None
+            await self._until_live(job_id)
+            if after < 1:
+                yield render(job_id, 1, {"type": "queued"})
+            async for event in self._to_the_end(job_id, max(after, 1), listener):
+                yield event
         finally:
-            await self._leave(job_id, listener)
+            self._leave(job_id, listener)
+
+    async def _to_the_end(self, job_id: str, after: int, listener: _Listener) -> AsyncIterator[Event | None]:
+        last, silent_s = after, 0.0
+        row = await self._read_row(job_id)
+        while True:
+            listener.wake.clear()
+            async for event in self._catch_up(job_id, last, listener):
+                if event.is_terminal:
+                    row = await self._read_row(job_id)
+                steps = bridged(last, _superseded(event) if _was_retried(event, row) else event)
+                last, silent_s = steps[-1].seq, 0.0
+                for step in steps:
+                    yield step
+                if steps[-1].is_terminal:
+                    return
+            if row.terminal is not None:
+                # It has ended and the log does not say so: expired, emptied, or its writer died in between.
+                for step in bridged(last, row.terminal) if after < row.terminal.seq else ():
+                    yield step
+                return
+            try:
+                await asyncio.wait_for(listener.wake.wait(), RECHECK_S)
+            except TimeoutError:
+                row = await self._read_row(job_id)
+                silent_s += RECHECK_S
+                if silent_s >= get_settings().sse_heartbeat_s:
+                    silent_s = 0.0
+                    yield None
 
     async def _catch_up(self, job_id: str, last: int, listener: _Listener) -> AsyncIterator[Event]:
         """What is new after `last`: from memory while it follows on, else from the stream."""
-        if not (listener.pending and listener.pending[0].seq <= last + 1):
-            async for event in self._replay(job_id, last):
+        read = not listener.pending
+        while read or listener.pending:
+            if read or listener.pending[0].seq > last + 1:
+                before, read = last, False
+                try:
+                    async for event in self._replay(job_id, last):
+                        last = event.seq
+                        yield event
+                except RedisError:
+                    return  # the row answers meanwhile, and the next recheck looks again
+                if last > before or not listener.pending:
+                    continue
+            event = listener.pending.popleft()  # follows on, is known, or has a gap before it that the stream has too
+            if event.seq > last:
                 last = event.seq
                 yield event
-        while listener.pending:
-            event = listener.pending.popleft()
-            if event.seq <= last:
-                continue
-            if event.seq > last + 1:
-                async for missed in self._replay(job_id, last):
-                    last = missed.seq
-                    yield missed
-                if event.seq <= last:
-                    continue
-            last = event.seq
-            yield event
 
     async def _replay(self, job_id: str, last: int) -> AsyncIterator[Event]:
         assert self._redis is not None
         while True:
-            try:
-                entries: Any = await self._redis.xrange(stream_key(job_id), min=f"{last + 1}-0", count=REPLAY_BATCH)
-            except RedisError:
-                return  # the row answers meanwhile, and the next recheck looks again
+            entries: Any = await self._redis.xrange(stream_key(job_id), min=f"{last + 1}-0", count=REPLAY_BATCH)
             for entry in entries:
                 event = parse_entry(entry)
                 last = event.seq
@@ -148,70 +151,109 @@ class EventHub:
             if len(entries) < REPLAY_BATCH:
                 return
 
-    # --- the one connection
+    # --- the one connection. Only the hub's own task talks to it: a listener cancelled in mid-command would close it.
 
-    async def _join(self, job_id: str) -> _Listener:
+    def _join(self, job_id: str) -> _Listener:
         listener = _Listener()
-        first = job_id not in self._listeners
         self._listeners.setdefault(job_id, set()).add(listener)
-        confirmed = self._confirmed.setdefault(job_id, asyncio.Event())
-        if first and self._pubsub is not None:
-            with suppress(RedisError, OSError):  # the loop below rebuilds the connection with every channel
-                await self._pubsub.subscribe(channel(job_id))
-        with suppress(TimeoutError):  # without it the recheck finds what the channel would have told
-            await asyncio.wait_for(confirmed.wait(), 1.0)
+        self._changed.set()
         return listener
 
-    async def _leave(self, job_id: str, listener: _Listener) -> None:
-        listeners = self._listeners.get(job_id, set())
+    async def _until_live(self, job_id: str) -> None:
+        """Wait until the channel carries this job's events; without it the recheck finds what it would have told."""
+        if job_id not in self._live:
+            confirmed = self._confirmed.setdefault(job_id, asyncio.Event())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(confirmed.wait(), CONFIRM_S)
+
+    def _leave(self, job_id: str, listener: _Listener) -> None:
+        listeners = self._listeners[job_id]
         listeners.discard(listener)
-        if not listeners and self._listeners.pop(job_id, None) is not None:
+        if not listeners:
+            del self._listeners[job_id]
             self._confirmed.pop(job_id, None)
-            if self._pubsub is not None:
-                with suppress(RedisError, OSError):
-                    await self._pubsub.unsubscribe(channel(job_id))
+            self._changed.set()
 
     async def _run(self) -> None:
         assert self._redis is not None
         while True:
-            # ping keeps the subscription non-empty, so that reading it is always allowed
             pubsub = self._redis.pubsub()
             try:
-                await pubsub.subscribe("bc:live", *(channel(job_id) for job_id in self._listeners))
-                self._pubsub = pubsub
-                self._wake_all()
-                while True:
-                    message = await pubsub.get_message(timeout=1.0)
-                    if message is not None:
-                        self._dispatch(message)
-            except (RedisError, OSError) as error:
-                log.warning("event channel lost; reading logs directly until it is back", reason=type(error).__name__)
-                await asyncio.sleep(0.5)
+                await pubsub.subscribe("bc:live")  # keeps the subscription non-empty, so that reading is always allowed
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._keep_subscribed(pubsub))
+                    group.create_task(self._read(pubsub))
+            except* (RedisError, OSError) as errors:
+                reason = type(errors.exceptions[0]).__name__
+                log.warning("event channel lost; reading logs directly until it is back", reason=reason)
+            except* Exception:
+                log.exception("event channel failed; reading logs directly until it is back")
             finally:
-                self._pubsub = None
-                for confirmed in self._confirmed.values():
-                    confirmed.clear()
+                self._live.clear()
+                self._confirmed.clear()
                 with suppress(RedisError, OSError):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+
+    async def _keep_subscribed(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        """Subscribed is what somebody listens to; joins and leaves of one moment go out together."""
+        subscribed: set[str] = set()
+        while True:
+            self._changed.clear()
+            wanted = set(self._listeners)
+            if fresh := wanted - subscribed:
+                await pubsub.subscribe(*map(channel, fresh))
+            if stale := subscribed - wanted:
+                self._live -= stale
+                await pubsub.unsubscribe(*map(channel, stale))
+            subscribed = wanted
+            await self._changed.wait()
+
+    async def _read(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        while True:
+            message = await pubsub.get_message(timeout=1.0)
+            if message is not None:
+                self._dispatch(message)
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         job_id = message["channel"].decode().rpartition(":")[2]
-        if message["type"] == "subscribe":
-            if confirmed := self._confirmed.get(job_id):
+        listeners = self._listeners.get(job_id, ())
+        if message["type"] == "subscribe" and listeners:
+            self._live.add(job_id)
+            if confirmed := self._confirmed.pop(job_id, None):
                 confirmed.set()
+            for listener in listeners:
+                listener.wake.set()  # what was said while the channel was away
         elif message["type"] == "message":
             event = parse_live(message["data"])
-            for listener in self._listeners.get(job_id, ()):
+            for listener in listeners:
                 listener.push(event)
 
-    def _wake_all(self) -> None:
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.wake.set()
+
+def bridged(last: int, event: Event) -> list[Event]:
+    """`event` as a listener that has come to `last` has to hear it. Where the log lost what lay in between, it is made
+    up for: a reset, and the whole answer when this is the answer's end."""
+    if event.seq <= last:
+        return [renumbered(event, last + 1)]
+    if event.seq == last + 1 or event.type == "reset":
+        return [event]
+    fields = orjson.loads(event.json)
+    made_up: list[dict[str, Any]] = [{"type": "reset"}]
+    if event.type == "done" and (said := (fields["response"] or {}).get("content")):
+        made_up.append({"type": "content", "content": said})
+    first = max(last + 1, event.seq - len(made_up))
+    steps = [render(fields["job_id"], seq, step) for seq, step in enumerate(made_up, first)]
+    end = first + len(made_up)
+    return [*steps, event if event.seq == end else renumbered(event, end)]
 
 
 def renumbered(event: Event, seq: int) -> Event:
     return render((fields := orjson.loads(event.json)).pop("job_id"), seq, fields)
+
+
+def _was_retried(event: Event, row: RowState) -> bool:
+    """True for an end that is only a step now."""
+    return event.is_terminal and (row.terminal is None or event.seq < row.terminal.seq)
 
 
 def _superseded(event: Event) -> Event:

@@ -198,7 +198,7 @@ def bury_or_put_back(row: Job) -> None:
 def _last_seq(row: Job) -> int:
     """The number of the dead attempt's last event, or one beyond whatever it can have been."""
     try:
-        last = event_log().last(row.id)
-    except redis.RedisError:
+        last = event_log().shut_out(row.id, row.attempt)
+    except (redis.RedisError, StaleAttempt):
         last = 0
     return max(row.event_seq, last) if last else row.event_seq + LOST_LEAP

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ import redis
 from config.logging import log
 from storage import jobs
 from storage.database import Session, transaction
-from storage.events import FIRST, NEXT, RESTART, EventLog, LogLost, NewEvent
+from storage.events import FIRST, NEXT, RESTART, EventLog, LogLost, NewEvent, StaleAttempt
 from storage.jobs import ClaimedJob
 from storage.tables import utcnow
 
@@ -62,6 +62,7 @@ class JobRun:
         self._seq = job.event_seq
         self._mode = FIRST
         self._unsent: list[NewEvent] = []
+        self._maybe_written = 0  # events of a call that got no answer: Redis may have written them after all
         if job.cancel_requested:
             self.cancel_requested.set()
 
@@ -104,6 +105,8 @@ class JobRun:
 
     def restore_text(self) -> None:
         """Read what earlier attempts of this job already said; the answer continues after it."""
+        if self.attempt == 1:
+            return
         self.flush(FLUSH_WAIT_S)
         for event in self._log.read(self.id):
             if event.type == "reset":
@@ -120,9 +123,10 @@ class JobRun:
                 self._start_anew()
                 continue
             except redis.RedisError as error:
+                self._maybe_written = len(self._unsent)
                 log.warning("event log away; events wait", waiting=len(self._unsent), reason=type(error).__name__)
                 return
-            self._mode = NEXT
+            self._mode, self._maybe_written = NEXT, 0
             self._unsent.clear()
 
     def _start_anew(self) -> None:
@@ -132,6 +136,7 @@ class JobRun:
         if self.text:
             start.append(NewEvent({"type": "content", "content": self.text}, " ".join(map(str, self.resume_tokens))))
         self._unsent = start + [event for event in self._unsent if event.fields["type"] not in ("content", "reset")]
+        self._seq += self._maybe_written
         self._mode = RESTART
 
     def flush(self, wait_s: float) -> bool:
@@ -174,7 +179,8 @@ class JobRun:
             if effect is not None:
                 effect(session)
         self._unsent.append(NewEvent(final))
-        self._send()
+        with suppress(StaleAttempt):  # somebody was quick to retry the job that has just ended
+            self._send()
         return unblocked
 
     def put_back(self, *, delay_s: float, failed: bool, error: dict[str, Any] | None) -> None:

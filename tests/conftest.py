@@ -14,15 +14,17 @@ import pytest
 # A short path: a Unix socket's must fit 108 bytes.
 RUN_DIR = Path(tempfile.mkdtemp(prefix="bc-tests-"))
 RUN_DIR.chmod(0o711)  # PostgreSQL runs as its own user below it
-_CLEAN = [name for name in os.environ if name.startswith(("POSTGRES_", "MODEL_", "EMBEDDING_")) or name in ("DATABASE_URL", "CHROMA_URL", "AUTH_MODE", "HOST")]
-for _name in _CLEAN:
+_OTHERS = ("DATABASE_URL", "CHROMA_URL", "AUTH_MODE", "HOST", "PORT", "CORS_ORIGINS", "FRONTEND_URL", "ALLOWED_HOSTS")
+for _name in [name for name in os.environ if name.startswith(("POSTGRES_", "MODEL_", "EMBEDDING_")) or name in _OTHERS]:
     del os.environ[_name]
 os.environ["REDIS_URL"] = f"unix://{RUN_DIR}/redis/redis.sock"
 os.environ["DATA_DIR"] = str(RUN_DIR / "data")
 os.environ["LOG_LEVEL"] = "WARNING"
 
-from config.settings import reset_settings  # noqa: E402
+from config.settings import Settings, reset_settings  # noqa: E402
 from tests import servers  # noqa: E402
+
+Settings.model_config["env_file"] = None  # a developer's .env names a database that no test may touch
 
 
 def pytest_unconfigure() -> None:
@@ -44,6 +46,21 @@ def _postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def _postgres_schema(_postgres: str) -> str:
+    """A database with the current schema, to be copied: quicker than making the tables for every test."""
+    from sqlmodel import SQLModel
+
+    from storage import tables  # noqa: F401
+    from storage.database import make_engine
+
+    _create_database(_postgres, "schema")
+    engine = make_engine(_postgres.format(database="schema").replace("postgresql://", "postgresql+psycopg://"))
+    SQLModel.metadata.create_all(engine)
+    engine.dispose()
+    return _postgres
+
+
+@pytest.fixture(scope="session")
 def chroma() -> Iterator[str]:
     with servers.chroma_server(RUN_DIR / "chroma") as url:
         yield url
@@ -54,8 +71,17 @@ def clean_redis(_redis: str) -> str:
     """The run's Redis, emptied."""
     import redis
 
+    from storage import queue
+
     redis.Redis.from_url(_redis).flushall()
+    queue._paused_until = 0.0  # a test without Redis may have found the broker away
     return _redis
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Asynchronous tests (`pytest.mark.anyio`) run on asyncio, as the web process does."""
+    return "asyncio"
 
 
 @pytest.fixture
@@ -84,24 +110,25 @@ def _fresh_database(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch
 
     from storage import database as db
     from storage import users
+    from storage.ids import new_id
 
-    if dialect == "postgresql":
-        settings.setenv("DATABASE_URL", _new_postgres_database(request.getfixturevalue("_postgres")))
-        reset_settings()
     db.dispose()
-    SQLModel.metadata.create_all(db._get_engines()[0])
+    if dialect == "postgresql":
+        server = request.getfixturevalue("_postgres_schema")
+        name = "t" + new_id().replace("-", "")
+        _create_database(server, name, template="schema")
+        settings.setenv("DATABASE_URL", server.format(database=name))
+        reset_settings()
+    else:
+        SQLModel.metadata.create_all(db._get_engines()[0])
     with db.transaction() as session:
         users.ensure_local_owner(session)
     yield dialect
     db.dispose()
 
 
-def _new_postgres_database(url: str) -> str:
+def _create_database(server: str, name: str, template: str = "template1") -> None:
     import psycopg
 
-    from storage.ids import new_id
-
-    name = "t" + new_id().replace("-", "")
-    with psycopg.connect(url.format(database="postgres"), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return url.format(database=name)
+    with psycopg.connect(server.format(database="postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')

@@ -1,0 +1,71 @@
+"""Fixtures: the commands in this process, against a stand-in server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.client import Client
+from cli.main import cli
+from tests.cli.stand_in import StandIn
+
+Run = Callable[..., Result]
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    made = StandIn()
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that try again at once and give up after a second."""
+    monkeypatch.setattr(Client, "pause_s", 0.01)
+    monkeypatch.setattr(Client, "patience_s", 1.0)
+
+
+@pytest.fixture
+def environment(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("BACKCHANNEL_URL", stand_in.url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("BACKCHANNEL_API_KEY", raising=False)
+
+
+@pytest.fixture
+def run(environment: None, hasty: None) -> Run:
+    """`backchannel ARGS` against the stand-in, in this process."""
+
+    def invoke(*args: str | Path, input: str | bytes | None = None) -> Result:
+        result = CliRunner().invoke(cli, [str(arg) for arg in args], input=input)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def start(environment: None) -> Iterator[Start]:
+    """`backchannel ARGS` as a process of its own, for signals."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*args: str | Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "cli", *map(str, args)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
