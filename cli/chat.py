@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from cli.client import Client, ClientError
+from cli.client import Client, ClientError, Waiting
 from cli.output import INTERRUPTED, Command, note, print_json, printable, remote, short
 
 Json = dict[str, Any]
@@ -64,17 +64,13 @@ def _message(words: tuple[str, ...]) -> str:
 
 
 def _follow(client: Client, job: Json, answer: _Answer) -> None:
-    told = job["blocked_by"]
-    if told:
-        note(f"Waiting: {told}.")
+    waiting = Waiting(client)
+    waiting.look(job)
     for event in client.events(job["id"]):
         if event is not None:
             answer.take(event)
         elif not answer.started:
-            now = client.job(job["id"])["blocked_by"]
-            if now and now != told:
-                note(f"Waiting: {now}.")
-                told = now
+            waiting.look(client.job(job["id"]))
     if not answer.ended:
         raise ClientError(f"The job {short(job['id'])} ended without telling of it.", "no_answer")
 
@@ -130,8 +126,8 @@ class _Answer:
 
     def _say(self, text: str) -> None:
         if text and not self._quiet:
+            self._in_line = not text.endswith("\n")  # first: Ctrl-C may come between the two
             click.echo(printable(text), nl=False)
-            self._in_line = not text.endswith("\n")
 
     def _note(self, sentence: str) -> None:
         if not self._quiet:

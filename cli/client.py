@@ -225,6 +225,20 @@ class Client:
         return ClientError(f"What answers at {self.address} does not speak as Backchannel does.", "stranger")
 
 
+class Waiting:
+    """Says why a job waits: once, and again when the reason changes."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._told: str | None = None
+
+    def look(self, job: Json) -> None:
+        why = job["blocked_by"]
+        if why and why != self._told:
+            self._client.notify(f"Waiting: {why}.")
+            self._told = why
+
+
 class Patience:
     """Bounded waiting for one server; renewed by every success."""
 

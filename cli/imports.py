@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from cli.client import ENDED, Client, ClientError
+from cli.client import ENDED, Client, ClientError, Waiting
 from cli.exports import Memory, Unfinished, digest_of, find
 from cli.import_report import Bars, Row, print_failures, print_table, tell_skipped
 from cli.output import INTERRUPTED, Command, note, print_json, remote, short, shown_path
@@ -127,7 +127,7 @@ class _Batch:
         if entry is None or entry.job_id is None:
             return None
         job_id = entry.job_id
-        self._bars.phase(row.path, "waiting")
+        self._bars.phase(row.path, "sent")
         try:
             job = self._client.patiently(lambda: self._client.job(job_id))
             if job["status"] in ENDED and not self._wait:
@@ -153,18 +153,21 @@ class _Batch:
     def _upload_once(self, row: Row, entry: Unfinished, size: int) -> Json:
         self._bars.phase(row.path, "sending", size)
         job = self._client.upload(row.path, entry.name, entry.key, lambda sent: self._bars.advance(row.path, sent))
-        self._bars.phase(row.path, "waiting")
+        self._bars.phase(row.path, "sent")
         return job
 
     def _follow(self, row: Row, digest: str) -> None:
         assert row.job is not None
         job_id = row.job["id"]
+        waiting = Waiting(self._client)
         try:
             if self._is_away:
                 raise ClientError("The server is away.", "unreachable")
             for event in self._client.events(job_id):
                 if event is not None:
                     self._bars.take(row.path, event)
+                else:
+                    waiting.look(self._client.patiently(lambda: self._client.job(job_id)))
             row.job = self._client.patiently(lambda: self._client.job(job_id))
             if row.result and row.result["conversations"]["failed"]:
                 row.failures = self._client.patiently(lambda: list(self._client.items(job_id, "failed")))

@@ -181,8 +181,8 @@ class _Lines:
 
     def take(self, event: Json) -> None:
         if event["type"] == "content":
+            self._in_text = True  # first: Ctrl-C may come between the two
             click.echo(printable(event["content"]), nl=False)
-            self._in_text = True
             return
         self.end()
         click.echo(f"{event['sequence_number']:>6}  {printable(_line(event))}")

@@ -1,4 +1,4 @@
-"""Fixtures: a private Redis for the run, a fresh database per test on SQLite and, where one can be started, PostgreSQL."""
+"""Fixtures: a private Redis for the run, a fresh database per test on SQLite and, where it is there, PostgreSQL."""
 
 from __future__ import annotations
 

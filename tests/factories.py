@@ -1,4 +1,4 @@
-"""What tests need in the database before they begin, and rows as they stand afterwards. Every call is one transaction."""
+"""What tests need in the database before they begin, and rows as they stand afterwards; a transaction per call."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ SHAPE_135M = {
 }
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 WORDS = """
-    the of and to in is that it was for on are with as at be this have from or by not but what all were when we there
-    can an your which their said if do will each about how up out them then she many some so these would other into has
-    more her two like him see time could no make than first been its who now people my made over did down only way find use
-    may water long little very after words called just where most know question answer model text name value true false
-    null user system assistant message conversation
+    the of and to in is that it was for on are with as at be this have from or by not but what all were when
+    we there can an your which their said if do will each about how up out them then she many some so these
+    would other into has more her two like him see time could no make than first been its who now people my
+    made over did down only way find use may water long little very after words called just where most know
+    question answer model text name value true false null user system assistant message conversation
 """
 CHARACTERS = "äöüßéèñçøåłждиюяαβγλπω你好中文日本語の한국어אבגعربي€„“”–—…✓→😀😂👍🏽🎉🚀❤️"
 

@@ -317,6 +317,21 @@ def test_a_full_queue_is_waited_out(stand_in: StandIn, run: Run, export: Path) -
     assert run("import", export).exit_code == 0
 
 
+def test_why_a_job_waits_is_told_once(stand_in: StandIn, run: Run, export: Path) -> None:
+    job = stand_in.add_job("import", [], blocked_by="no worker is serving the import queue")
+    stand_in.add_job = lambda *_: job  # type: ignore[method-assign]
+
+    def go_on_later() -> None:
+        wait_until(lambda: len(stand_in.asked(f"GET .*/{job['id']}")) >= 3)
+        for event in script():
+            stand_in.tell(job["id"], event)
+
+    threading.Thread(target=go_on_later).start()
+    result = run("import", export)
+    assert result.exit_code == 0
+    assert result.stderr.count("Waiting: no worker is serving the import queue.") == 1
+
+
 # --- without waiting ---
 
 

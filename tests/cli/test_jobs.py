@@ -97,7 +97,7 @@ def test_ctrl_c_leaves_the_job(stand_in: StandIn, start: Start) -> None:
     process = start("jobs", "watch", job["id"])
     wait_until(lambda: stand_in.asked("GET .*/events"), what="the command to listen")
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "goes on" in stderr
     assert "Traceback" not in stderr

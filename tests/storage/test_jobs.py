@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from config.errors import Conflict, NotFound
 from config.queues import Kind
 from config.settings import get_settings
 from storage import conversations, jobs
-from storage.database import transaction
+from storage.database import reading, transaction
 from storage.jobs import LeaseLost, NewJob
 from storage.tables import LOCAL_OWNER, utcnow
 from tests import factories
-
+from tests.servers import wait_until
 
 # --- claim
 
@@ -78,41 +80,49 @@ def test_a_serial_job_that_waits_for_its_retry_keeps_its_place(database: str) ->
 
 
 def test_claims_of_one_serial_key_at_once_leave_one_running(database: str) -> None:
-    """The earlier job is due again and so the claim's own check lets both through: the partial index decides."""
     for _ in range(5):
-        ids = [factories.job(serial_key="s") for _ in range(2)]
-        # Neither sees the other as ahead: the second's elder is cancelled in its eyes only after its own check ran.
+        ids = [factories.job(serial_key="s") for _ in range(3)]
         factories.at_once(*(lambda job_id=job_id: factories.claim(job_id) for job_id in ids))
-        statuses = factories.statuses(ids)
-        assert statuses.count("running") <= 1
-        for job_id, status in zip(ids, statuses, strict=True):
-            factories.change(job_id, status="succeeded" if status == "running" else "cancelled")
+        assert factories.statuses(ids) == ["running", "queued", "queued"]
+        for job_id in ids:
+            factories.change(job_id, status="cancelled")
 
 
-def test_the_index_refuses_a_second_running_job_of_a_serial_key(database: str) -> None:
-    """What the claim's own check cannot see on PostgreSQL: another claim that has not committed yet."""
-    if database == "sqlite":
-        pytest.skip("SQLite takes one writer at a time")
-    first, second = factories.job(serial_key="s"), factories.job(serial_key="s")
-    factories.change(first, status="cancelled")
-    third = factories.job(serial_key="s")
-    factories.change(third, id="0" + third[1:])  # earlier than all, and it appears only now
-    uncommitted, result = threading.Event(), []
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_the_index_stops_what_the_claims_own_check_cannot_see(database: str) -> None:
+    """A claim that has not committed yet is invisible to another; on SQLite writers take turns."""
+    elder, younger = factories.job(serial_key="s"), factories.job(serial_key="s")
+    factories.change(elder, status="failed")
+    result: list[object] = []
     with transaction() as session:
-        assert jobs.claim(session, second, "a") is None or True
-    with transaction() as session:
-        assert jobs.claim(session, "0" + third[1:], "a") is not None
-        waiting = threading.Thread(target=lambda: result.append(factories.claim(second, "b")))
-        waiting.start()
-        uncommitted.set()
-    waiting.join()
+        assert jobs.claim(session, younger, "a") is not None
+        with transaction() as other:
+            jobs.replay(other, elder, LOCAL_OWNER)
+        thread = threading.Thread(target=lambda: result.append(factories.claim(elder, "b")))
+        thread.start()
+        wait_until(_somebody_waits_for_a_lock, what="the second claim to meet the first")
+    thread.join()
     assert result == [None]
+    assert factories.statuses([elder, younger]) == ["queued", "running"]
+    assert factories.finish(younger) == [elder]
+
+
+def _somebody_waits_for_a_lock() -> bool:
+    with reading() as session:
+        return bool(session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
 
 
 # --- what a worker writes
 
 
-@pytest.mark.parametrize("write", ["fence", "finish", "put_back"])
+STALE_WRITES = {
+    "fence": partial(jobs.fence, checkpoint={"at": 1}),
+    "finish": partial(jobs.finish, status="succeeded", event_seq=9, result={}),
+    "put_back": partial(jobs.put_back, event_seq=9, delay_s=0, failed=True, error=None),
+}
+
+
+@pytest.mark.parametrize("write", STALE_WRITES)
 def test_a_stale_attempt_writes_nothing(database: str, write: str) -> None:
     job_id = factories.running().id
     factories.put_back(job_id)
@@ -121,15 +131,9 @@ def test_a_stale_attempt_writes_nothing(database: str, write: str) -> None:
     assert again.attempt == 2
     before = factories.load(job_id)
 
-    with pytest.raises(LeaseLost), transaction() as session:
+    with pytest.raises(LeaseLost), transaction() as session:  # noqa: PT012 - the effect before it must not stay
         conversations.create(session, LOCAL_OWNER, "an effect")
-        match write:
-            case "fence":
-                jobs.fence(session, job_id, 1, checkpoint={"at": 1})
-            case "finish":
-                jobs.finish(session, job_id, 1, "succeeded", event_seq=9, result={})
-            case "put_back":
-                jobs.put_back(session, job_id, 1, event_seq=9, delay_s=0, failed=True, error=None)
+        STALE_WRITES[write](session, job_id, 1)
 
     assert factories.load(job_id) == before
     assert factories.all_conversations() == []
@@ -203,7 +207,8 @@ def test_renew_tells_who_still_holds_and_who_was_cancelled(database: str) -> Non
         jobs.cancel(session, cancelled.id, LOCAL_OWNER)
     with transaction() as session:
         told = jobs.renew(
-            session, [(held.id, 1, 7, {"done": 1}), (lost.id, 1, 7, None), (cancelled.id, 1, 7, None), ("gone", 1, 1, None)]
+            session,
+            [(held.id, 1, 7, {"done": 1}), (lost.id, 1, 7, None), (cancelled.id, 1, 7, None), ("gone", 1, 1, None)],
         )
     assert told == {held.id: False, cancelled.id: True}
     renewed = factories.load(held.id)
@@ -291,7 +296,9 @@ def test_cancel_and_claim_at_once_agree(database: str) -> None:
 
     for _ in range(8):
         job_id = factories.job()
-        claimed, _ = factories.at_once(lambda job_id=job_id: factories.claim(job_id), lambda job_id=job_id: cancel(job_id))
+        claimed, _ = factories.at_once(
+            lambda job_id=job_id: factories.claim(job_id), lambda job_id=job_id: cancel(job_id)
+        )
         row = factories.load(job_id)
         assert row.cancel_requested
         assert row.status == ("running" if claimed else "cancelled")

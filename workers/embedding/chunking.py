@@ -27,6 +27,7 @@ SMALL_PART = 4
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r" {0,3}#{1,6}\s")
+_HEADING_ONLY = re.compile(r"#{1,6}[ \t][^\n]*")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 # The lookbehind keeps a long run of dots linear.
 _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]++[”’」』）]*+")
@@ -72,7 +73,8 @@ def _take_apart(text: str, counter: _Counter) -> list[tuple[Span, int]]:
     large = [((0, len(text)), 1)]
     cuts = itertools.chain((_whole, _blocks, _lines, _sentences), itertools.repeat(_lengths))
     for cut in cuts:
-        pieces = [piece for span, parts in large for piece in _pieces(text, cut(text, span, parts), counter.small)]
+        small = 0 if cut is _lengths else counter.small  # joined again they would be too large again, for ever
+        pieces = [piece for span, parts in large for piece in _pieces(text, cut(text, span, parts), small)]
         large = []
         for piece, count in zip(pieces, counter(pieces), strict=True):
             if count <= counter.max_tokens or piece[1] - piece[0] == 1:
@@ -171,24 +173,33 @@ def sentences(text: str) -> Iterator[Span]:
 def _pack(atoms: Sequence[tuple[Span, int]], counter: _Counter) -> list[Span]:
     """Neighbours together while their counts add up to no more than the limit. Counts need not add up exactly (a
     tokenizer sees the space between them), so what is packed is counted again and halved where it is too much."""
-    groups: list[list[Span]] = []
-    total = 0
-    for span, count in atoms:
-        total += count
-        if groups and total <= counter.max_tokens and span[1] - groups[-1][0][0] <= counter.max_chars:
-            groups[-1].append(span)
-        else:
-            groups.append([span])
-            total = count
+    groups = _groups(atoms, counter)
     packed: list[Span] = []
     while groups:
         whole = [(group[0][0], group[-1][1]) for group in groups]
-        left = []
+        halved = []
         for group, span, count in zip(groups, whole, counter(whole), strict=True):
             if count <= counter.max_tokens or len(group) == 1:
                 packed.append(span)
             else:
                 middle = len(group) // 2
-                left += [group[:middle], group[middle:]]
-        groups = left
+                halved += [group[:middle], group[middle:]]
+        groups = halved
     return sorted(packed)
+
+
+def _groups(atoms: Sequence[tuple[Span, int]], counter: _Counter) -> list[list[Span]]:
+    groups: list[list[Span]] = []
+    total = heading = 0  # tokens of the last group, and of the heading at its end
+    for span, count in atoms:
+        if groups and total + count <= counter.max_tokens and span[1] - groups[-1][0][0] <= counter.max_chars:
+            groups[-1].append(span)
+            total += count
+        elif heading and len(groups[-1]) > 1 and heading + count <= counter.max_tokens:
+            groups.append([groups[-1].pop(), span])  # a heading goes with what follows it
+            total = heading + count
+        else:
+            groups.append([span])
+            total = count
+        heading = count if _HEADING_ONLY.fullmatch(counter.text, *span) else 0
+    return groups
