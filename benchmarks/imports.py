@@ -24,12 +24,14 @@ MB = 1_000_000
 
 _JSON_LOAD = """
 import json, resource, sys, time
+unit = 1 if sys.platform == "darwin" else 1024
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 started = time.perf_counter()
 with open(sys.argv[1], "rb") as file:
     found = json.load(file)
 seconds = time.perf_counter() - started
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps([seconds, peak, len(found)]))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+print(json.dumps([seconds, before, peak, len(found)]))
 """
 
 
@@ -66,8 +68,8 @@ def _json_load(export: Path) -> _Once:
     """In a fresh process that imports nothing else."""
     argv = [sys.executable, "-I", "-c", _JSON_LOAD, str(export)]
     done = subprocess.run(argv, env=clean_environment(), capture_output=True, text=True, check=True)
-    seconds, peak, count = json.loads(done.stdout)
-    return _Once(seconds, 0, peak, count)
+    seconds, before, peak, count = json.loads(done.stdout)
+    return _Once(seconds, before, peak, count)
 
 
 def _import_twice(folder: Path, export: Path, conversations: int) -> tuple[_Once, _Once]:
@@ -119,10 +121,10 @@ def _table(megabytes: float, conversations: int, runs: dict[str, list[_Once]]) -
         )
     return Table(
         "Importing",
-        f"A generated ChatGPT export of {megabytes:.0f} MB with {conversations:,} conversations, from the job's start to "
-        f"its end in the database (the upload before it is not counted), in the background worker; then the same file "
-        f"once more. Nothing embeds meanwhile. The baseline is `json.load` of the file in a fresh process, which writes "
-        f"nothing. Median of {len(runs[LOAD])} alternating rounds (lowest–highest); memory is the worst round's.",
+        f"A generated ChatGPT export of {megabytes:.0f} MB with {conversations:,} conversations, from the job's start "
+        f"to its end in the database (the upload before it is not counted), in the background worker; then the same "
+        f"file once more. Nothing embeds meanwhile. The baseline is `json.load` of the file in a fresh process, which "
+        f"writes nothing. Median of {len(runs[LOAD])} alternating rounds (lowest–highest); memory is the worst round's.",
         ("", "MB/s", "speed ratio", "resident MB", "growth / file size", "rows written"),
         rows,
         data={

@@ -70,9 +70,10 @@ def upgrade(as_json: bool, quiet: bool) -> None:
     from storage.database import upgrade as run_migrations
 
     with explained():
-        before = revisions().current
-        run_migrations()
-        after = revisions().current
+        found = revisions()
+        before, after = found.current, found.newest
+        if before != after:
+            run_migrations()
     if as_json:
         click.echo(json.dumps({"before": before, "current": after, "changed": before != after}))
     elif before != after:

@@ -19,7 +19,7 @@ MAX_TASKS = 10_000
 
 
 def run_flower(settings: Settings) -> None:
-    """Without a login Flower is for looking only: its HTTP API answers 401 and the pages show no buttons."""
+    """Without a login Flower is for looking only: pages without buttons, and an HTTP API that takes no command."""
     credentials = login(settings)
     # Flower reads FLOWER_* itself; by environment because everyone can read a command line.
     for name in ("FLOWER_BASIC_AUTH", "FLOWER_UNAUTHENTICATED_API"):
@@ -36,6 +36,7 @@ def run_flower(settings: Settings) -> None:
         os.environ["FLOWER_BASIC_AUTH"] = credentials
     else:
         args.append("--read_only=True")
+        os.environ["FLOWER_UNAUTHENTICATED_API"] = "true"  # the guard lets reading through and nothing else
     guard(settings)
     # It asks workers that are still starting, and hears of them by event later.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
@@ -58,8 +59,9 @@ def login(settings: Settings) -> str:
 
 
 def guard(settings: Settings) -> None:
-    """In local mode answer to our own names only: a page elsewhere can point its name at 127.0.0.1 (DNS rebinding)."""
-    if settings.auth_mode != "local":
+    """Without a login: our own names only (a page elsewhere can point its name at 127.0.0.1), no page of another origin
+    (Flower would let any of them read), and nothing but reading."""
+    if login(settings):
         return
     import flower.command
     from tornado.web import ErrorHandler
@@ -67,7 +69,12 @@ def guard(settings: Settings) -> None:
     class LocalFlower(flower.command.Flower):  # type: ignore[misc]
         def find_handler(self, request: Any, **kwargs: Any) -> Any:
             name = (urlsplit(f"//{request.host}").hostname or "").lower()
-            if is_loopback(name) or name == settings.flower_bind.lower() or name in settings.allowed_hosts:
+            known = is_loopback(name) or name == settings.flower_bind.lower() or name in settings.allowed_hosts
+            origin = request.headers.get("Origin")
+            foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+            # The task list asks for its rows by POST.
+            reads = request.method in ("GET", "HEAD", "OPTIONS") or request.path.endswith("/tasks/datatable")
+            if known and not foreign and reads:
                 return super().find_handler(request, **kwargs)
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
 

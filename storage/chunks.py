@@ -46,5 +46,16 @@ def load(session: Session, owner_id: str, chunk_ids: Sequence[str]) -> dict[str,
     return {chunk.id: FoundChunk(chunk, conversation, role) for chunk, conversation, role in session.execute(query)}
 
 
+def replies(session: Session, message_ids: Collection[str]) -> dict[str, Chunk]:
+    """Question's message id → the beginning of the answer that stands behind it on the shown path."""
+    query = (
+        select(col(Message.parent_id), Chunk)
+        .join(Chunk, col(Chunk.message_id) == col(Message.id))
+        .where(col(Message.parent_id).in_(list(message_ids)), col(Message.role) == "assistant", col(Message.on_path))
+        .order_by(col(Chunk.start).desc())
+    )
+    return {question: chunk for question, chunk in session.execute(query) if question is not None}
+
+
 def count(session: Session) -> int:
     return session.execute(select(func.count()).select_from(_chunks)).scalar_one()

@@ -64,9 +64,10 @@ def embed(run: JobRun) -> Outcome:
         with reading() as session:
             batch = conversations.unindexed(session, run.owner_id, CONVERSATIONS_PER_SLICE)
             left = conversations.count_unindexed(session, run.owner_id)
+        done = counts["conversations"]
+        run.progress(done, done + left, "conversations", "embedding")
         if not batch:
             return Outcome(counts)
-        run.progress(counts["conversations"], counts["conversations"] + left, "conversations", "embedding")
         _Slice(run, embedder, index, counts).write(batch)
 
 

@@ -130,7 +130,10 @@ class JobRun:
             self._unsent.clear()
 
     def _start_anew(self) -> None:
-        """The log is gone: one `reset`, then all that was said, under numbers nobody has seen."""
+        """The log is gone: one `reset`, then all that was said, under numbers nobody has seen. Raises LeaseLost: the
+        fence went with the log, so the row has to say whether this attempt may write."""
+        with self.slice():
+            pass
         log.warning("event log was lost; starting it anew", after=self._seq)
         start = [NewEvent({"type": "reset"})]
         if self.text:
@@ -179,7 +182,7 @@ class JobRun:
             if effect is not None:
                 effect(session)
         self._unsent.append(NewEvent(final))
-        with suppress(StaleAttempt):  # somebody was quick to retry the job that has just ended
+        with suppress(StaleAttempt, jobs.LeaseLost):  # quickly retried, or a log that went just now: the row says it
             self._send()
         return unblocked
 

@@ -72,12 +72,20 @@ def _nearest(owner_id: str, text: str, limit: int) -> list[tuple[FoundChunk, flo
 
 
 def find_passages(question: Retrieval) -> list[Passage]:
-    wanted = [
-        Passage(found.chunk.text, found.conversation.id, found.conversation.title, found.chunk.message_id, score)
+    """The best chunks, each once. A question that was found stands for the answer it got: that is what can be quoted."""
+    near = [
+        (found, score)
         for found, score in _nearest(question.owner_id, question.text, question.limit * CHUNKS_PER_HIT)
         if found.conversation.id != question.not_in
     ]
-    return wanted[: question.limit]
+    with reading() as session:
+        answers = chunks.replies(session, [found.chunk.message_id for found, _ in near if found.role == "user"])
+    passages: dict[str, Passage] = {}
+    for found, score in near:
+        chunk = answers.get(found.chunk.message_id, found.chunk)
+        about = found.conversation
+        passages.setdefault(chunk.id, Passage(chunk.text, about.id, about.title, chunk.message_id, score))
+    return list(passages.values())[: question.limit]
 
 
 def find_conversations(owner_id: str, text: str, limit: int, offset: int) -> dict[str, Any]:

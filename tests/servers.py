@@ -48,7 +48,9 @@ def redis_server(folder: Path, *, append_only: bool = False) -> Iterator[tuple[s
     path = folder / "redis.sock"
     log = (folder / "redis.log").open("wb")
     arguments = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
-    process = subprocess.Popen([redis_binary(), *arguments, "--appendonly", "yes" if append_only else "no"], stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [redis_binary(), *arguments, "--appendonly", "yes" if append_only else "no"], stdout=log, stderr=log
+    )
     client = redis.Redis(unix_socket_path=str(path))
     try:
         wait_until(lambda: _answers(client), what="redis-server")
@@ -74,7 +76,9 @@ def chroma_server(folder: Path) -> Iterator[str]:
     port = free_port()
     log = (folder / "chroma.log").open("wb")
     binary = Path(os.sys.executable).parent / "chroma"  # type: ignore[attr-defined]
-    process = subprocess.Popen([str(binary), "run", "--path", str(folder), "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [str(binary), "run", "--path", str(folder), "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: _is_up(f"{url}/api/v2/heartbeat"), what="chroma")
@@ -110,9 +114,25 @@ def postgres_server(folder: Path) -> Iterator[str]:
         shutil.chown(folder, "postgres")
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     log = (folder / "postgres.log").open("wb")
-    subprocess.run([*as_user, initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"], check=True, stdout=log, stderr=log)
+    subprocess.run(
+        [*as_user, initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        check=True,
+        stdout=log,
+        stderr=log,
+    )
     port = free_port()
-    options = ["-k", str(folder), "-p", str(port), "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"]
+    options = [
+        "-k",
+        str(folder),
+        "-p",
+        str(port),
+        "-c",
+        "listen_addresses=",
+        "-c",
+        "fsync=off",
+        "-c",
+        "full_page_writes=off",
+    ]
     process = subprocess.Popen([*as_user, postgres, "-D", str(data), *options], stdout=log, stderr=log)
     try:
         wait_until((folder / f".s.PGSQL.{port}").exists, what="postgres")

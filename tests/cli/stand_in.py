@@ -50,6 +50,7 @@ class StandIn:
     cuts: list[tuple[int, str]] = field(default_factory=list)
     # Answers given instead of the usual ones: (method and path pattern, status, body, headers).
     refusals: list[tuple[str, int, Any, dict[str, str]]] = field(default_factory=list)
+    replays: bool = False  # every stream from its beginning, whatever was asked for
     drop_answers: int = 0  # uploads that are accepted and never answered
     heartbeat_s: float = 0.05
 
@@ -227,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.end_headers()
         self.wfile.write(b"retry: 1000\n\n")
-        after = int(self.headers["Last-Event-ID"] or 0)
+        after = 0 if self.stand_in.replays else int(self.headers["Last-Event-ID"] or 0)
         cut_after, how = self.stand_in.cuts.pop(0) if self.stand_in.cuts else (None, "")
         heard = time.monotonic()
         while not self.stand_in.stopping.is_set():

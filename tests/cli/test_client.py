@@ -61,6 +61,13 @@ def test_a_cut_stream_goes_on_behind_the_last_event(stand_in: StandIn, after: in
     assert opened[1].headers["Last-Event-ID"] == (str(after) if after else None)
 
 
+def test_what_is_sent_again_is_not_told_again(stand_in: StandIn) -> None:
+    job = stand_in.add_job("chat", TEN)
+    stand_in.replays, stand_in.cuts = True, [(4, "mid"), (8, "clean")]
+    with Client(stand_in.url) as client:
+        assert numbers(client, job["id"]) == list(range(1, 11))
+
+
 def test_events_outlive_a_restart_of_the_server(stand_in: StandIn) -> None:
     job = stand_in.add_job("chat", TEN[:4])
     said: list[str] = []

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,6 @@ from cli.client import Client
 from tests.exports import chatgpt_conversation, chatgpt_json, chatgpt_zip, write_big_export
 from tests.running import Running, running
 
-Json = dict[str, Any]
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = pytest.mark.slow

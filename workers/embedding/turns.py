@@ -26,6 +26,10 @@ class OneAtATime:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        return self._waiting.qsize()
+
     def run(self, function: Callable[[], Result], *, urgent: bool = False) -> Result:
         """The function's result, computed on the working thread; what it raises is raised here."""
         if not self._thread.is_alive():
