@@ -16,6 +16,7 @@ from benchmarks.report import Table, at_least, number, percentile, ratios, sprea
 OURS, PLAIN = "workers.embedding", "SentenceTransformer.encode"
 AIM_SPEED, AIM_COSINE = 2.5, 0.99
 SEED = 11
+URGENT_S = 30.0
 
 
 def measure(bench: Bench) -> Table:
@@ -26,8 +27,10 @@ def measure(bench: Bench) -> Table:
         speeds, cosines = _in_bulk(bench, ours, plain, count, rounds)
         tokens = ours.call("lengths", count=count, seed=SEED)
         bench.say("urgent texts, alone and beside bulk work")
-        alone = ours.call("urgent", tries=tries, busy=False, seed=SEED)["milliseconds"]
-        busy = ours.call("urgent", tries=tries, busy=True, seed=SEED)["milliseconds"]
+        alone, busy = (
+            ours.call("urgent", tries=tries, busy=beside, seed=SEED, limit_s=URGENT_S)["milliseconds"]
+            for beside in (False, True)
+        )
     return _table(facts, tokens, speeds, cosines, {"alone": alone, "busy": busy})
 
 
@@ -77,8 +80,8 @@ def _table(
     return Table(
         "Embedding",
         f"{facts['name']}, {len(tokens)} texts of {min(tokens)} to {max(tokens)} tokens (mean "
-        f"{statistics.fmean(tokens):.0f}) per round; {OURS}{way}, against the library with its defaults in fp32 and the "
-        f"same {facts['threads']} threads, each in its own process. Cosine to the fp32 vectors of the same texts. "
+        f"{statistics.fmean(tokens):.0f}) per round; {OURS}{way}, against the library with its defaults in fp32 and "
+        f"the same {facts['threads']} threads, each in its own process. Cosine to the fp32 vectors of the same texts. "
         f"Median of {len(compared)} alternating rounds (lowest–highest).",
         ("", "sentences/s", "speed ratio", "cosine mean", "cosine min", "aim"),
         rows,

@@ -48,13 +48,11 @@ def lengths(count: int, seed: int) -> list[int]:
 
 
 def embed_ours(count: int, seed: int, out: str) -> float:
-    embedder = _ours()
-    return _timed(lambda texts: embedder.embed(texts), count, seed, out)
+    return _timed(_ours().embed, count, seed, out)
 
 
 def embed_plain(count: int, seed: int, out: str) -> float:
-    model = _plain()
-    return _timed(lambda texts: model.encode(texts), count, seed, out)
+    return _timed(_plain().encode, count, seed, out)
 
 
 def _timed(embed: Callable[[list[str]], Any], count: int, seed: int, out: str) -> float:
@@ -67,8 +65,11 @@ def _timed(embed: Callable[[list[str]], Any], count: int, seed: int, out: str) -
     return seconds
 
 
-def urgent(tries: int, busy: bool, seed: int) -> dict[str, Any]:
-    """Milliseconds of single urgent texts, each after a pause; when `busy`, beside bulk work without end."""
+def urgent(tries: int, busy: bool, seed: int, limit_s: float) -> dict[str, Any]:
+    """Milliseconds of single urgent texts, each after a pause; when `busy`, beside bulk work without end.
+
+    At least ten tries, then no new one after `limit_s`.
+    """
     embedder, stop, done = _ours(), threading.Event(), [0]
     slices = mixed(512, seed)
 
@@ -81,9 +82,12 @@ def urgent(tries: int, busy: bool, seed: int) -> dict[str, Any]:
     if busy:
         beside.start()
         time.sleep(1.0)
-    found = []
+    found: list[float] = []
+    end = time.perf_counter() + limit_s
     for text in questions(tries, seed):
         started = time.perf_counter()
+        if started > end and len(found) >= 10:
+            break
         embedder.embed([text], urgent=True)
         found.append(1000 * (time.perf_counter() - started))
         time.sleep(0.05)

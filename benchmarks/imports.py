@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, in_turn
 from benchmarks.house import House
-from benchmarks.processes import Trouble, clean_environment
+from benchmarks.processes import Trouble
 from benchmarks.report import Table, number, ratios, spread
 from benchmarks.usage import PeakRss
 from benchmarks.web import Web
@@ -23,15 +22,13 @@ SEED = 7
 MB = 1_000_000
 
 _JSON_LOAD = """
-import json, resource, sys, time
-unit = 1 if sys.platform == "darwin" else 1024
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+import json, sys, time
+sys.stdin.readline()
 started = time.perf_counter()
 with open(sys.argv[1], "rb") as file:
     found = json.load(file)
-seconds = time.perf_counter() - started
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-print(json.dumps([seconds, before, peak, len(found)]))
+print(time.perf_counter() - started, flush=True)
+sys.stdin.readline()
 """
 
 
@@ -65,11 +62,18 @@ def measure(bench: Bench) -> Table:
 
 
 def _json_load(export: Path) -> _Once:
-    """In a fresh process that imports nothing else."""
+    """In a fresh process that imports nothing else; it waits for a line to begin, and for one to end."""
     argv = [sys.executable, "-I", "-c", _JSON_LOAD, str(export)]
-    done = subprocess.run(argv, env=clean_environment(), capture_output=True, text=True, check=True)
-    seconds, before, peak, count = json.loads(done.stdout)
-    return _Once(seconds, before, peak, count)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        time.sleep(0.2)
+        with PeakRss(process.pid) as memory:
+            process.stdin.write("begin\n")
+            seconds = float(process.stdout.readline())
+        process.stdin.write("end\n")
+        process.stdin.close()
+    return _Once(seconds, memory.before, memory.peak, 0)
 
 
 def _import_twice(folder: Path, export: Path, conversations: int) -> tuple[_Once, _Once]:
@@ -124,7 +128,7 @@ def _table(megabytes: float, conversations: int, runs: dict[str, list[_Once]]) -
         f"A generated ChatGPT export of {megabytes:.0f} MB with {conversations:,} conversations, from the job's start "
         f"to its end in the database (the upload before it is not counted), in the background worker; then the same "
         f"file once more. Nothing embeds meanwhile. The baseline is `json.load` of the file in a fresh process, which "
-        f"writes nothing. Median of {len(runs[LOAD])} alternating rounds (lowest–highest); memory is the worst round's.",
+        f"writes nothing. Median of {len(runs[LOAD])} alternating rounds (lowest–highest); memory: the worst round.",
         ("", "MB/s", "speed ratio", "resident MB", "growth / file size", "rows written"),
         rows,
         data={

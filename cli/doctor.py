@@ -15,6 +15,7 @@ from cli.output import open_client, print_json
 from config.queues import WORKERS
 from config.settings import SettingsError, get_settings
 
+STATUS_TIMEOUT_S = 10.0
 _MARKS = {"ok": ("ok", "green"), "info": ("note", "yellow"), "broken": ("BROKEN", "red")}
 
 
@@ -62,7 +63,7 @@ def _server(patient: Patient, url: str | None, api_key: str | None) -> list[Chec
     """The web process, and through it the workers."""
     try:
         with open_client(url, api_key) as client:
-            status = client.request("GET", "/api/status")
+            status = client.request("GET", "/api/status", timeout=STATUS_TIMEOUT_S)
             address = client.address
     except ClientError as error:
         if error.status == 401:

@@ -45,7 +45,13 @@ def cli() -> None:
 
 def main() -> None:
     try:
-        cli()
+        code = cli(standalone_mode=False)  # click's own mode turns Ctrl-C into exit code 1
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
     except SettingsError as error:
         click.echo(str(error), err=True)
         sys.exit(2)

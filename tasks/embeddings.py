@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from workers.embedding.chunking import split
-
 from config.logging import log
 from config.queues import Kind
 from storage import backlog, chunks, conversations, jobs, messages, queue
@@ -17,6 +15,7 @@ from storage.vectors import VectorIndex
 from tasks.base import job
 from tasks.run import JobRun, Outcome
 from workers import registry
+from workers.embedding.chunking import split
 from workers.ports import Embedder
 
 # Conversations looked at together, and chunks embedded and committed together: a second or so of work, so that a killed

@@ -137,7 +137,7 @@ class _Slice:
                     **{name: row[name] for name in ("item_index", "status", "reason", "title", "conversation_id")},
                 )
         last = self._items[-1]
-        self._run.progress(last.bytes_done, last.bytes_total, "bytes", "importing")
+        self._run.progress(last.bytes_done, last.bytes_total, "bytes", "importing", conversations=last.index + 1)
 
 
 def _columns(found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -99,8 +99,8 @@ class JobRun:
         self.resume_tokens.extend(tokens)
         self.emit("content", content=text, resume=" ".join(map(str, tokens)))
 
-    def progress(self, done: int, total: int | None, unit: str, phase: str) -> None:
-        self.progress_now = {"done": done, "total": total, "unit": unit}
+    def progress(self, done: int, total: int | None, unit: str, phase: str, **more: int) -> None:
+        self.progress_now = {"done": done, "total": total, "unit": unit, **more}
         self.emit("progress", **self.progress_now, phase=phase)
 
     def restore_text(self) -> None:

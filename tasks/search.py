@@ -72,7 +72,7 @@ def _nearest(owner_id: str, text: str, limit: int) -> list[tuple[FoundChunk, flo
 
 
 def find_passages(question: Retrieval) -> list[Passage]:
-    """The best chunks, each once. A question that was found stands for the answer it got: that is what can be quoted."""
+    """The best chunks, each once. A question that was found stands for the answer it got: that can be quoted."""
     near = [
         (found, score)
         for found, score in _nearest(question.owner_id, question.text, question.limit * CHUNKS_PER_HIT)

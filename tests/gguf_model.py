@@ -48,12 +48,13 @@ def byte_alphabet() -> dict[int, str]:
 
 
 def byte_pair_vocabulary() -> tuple[list[str], list[str]]:
-    """Tokens and merges: every prefix of every word becomes a token, so a merge always extends an existing one."""
+    """Tokens and merges: every prefix of every word becomes a token, so a merge always extends an existing one. Words
+    after a space come first, which makes each of them one token."""
     alphabet = byte_alphabet()
     tokens = dict.fromkeys(alphabet[byte] for byte in range(256))
     merges: dict[str, None] = {}
     words = WORDS.split()
-    spellings = [*words, *(" " + word for word in words), *CHARACTERS, "\n\n", "  ", "    "]
+    spellings = [*(" " + word for word in words), *words, *CHARACTERS, "\n\n", "  ", "    "]
     for spelling in spellings:
         letters = [alphabet[byte] for byte in spelling.encode()]
         for length in range(2, len(letters) + 1):

@@ -105,7 +105,8 @@ def postgres_binary(name: str) -> str | None:
 def postgres_server(folder: Path) -> Iterator[str]:
     """A PostgreSQL cluster on a Unix socket in `folder`; yields a URL prefix without the database's name."""
     initdb, postgres = postgres_binary("initdb"), postgres_binary("postgres")
-    assert initdb and postgres
+    assert initdb
+    assert postgres
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     data = folder / "data"

@@ -149,7 +149,7 @@ class ImportedMessage:
 
 @dataclass(slots=True)
 class ImportedConversation:
-    """A whole conversation: every branch in `messages` (parents before children), the shown path by `current_native_id`."""
+    """A whole conversation: every branch in `messages` (parents before children); `current_native_id` ends what is shown."""
 
     source: str  # "chatgpt", "claude", …
     native_id: str

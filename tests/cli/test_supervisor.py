@@ -51,7 +51,7 @@ class House:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - conditions are about other processes
                 await asyncio.sleep(0.01)
 
     async def says(self, name: str, line: str = "here") -> None:
@@ -209,7 +209,8 @@ def test_lines_stay_whole_and_long_ones_are_cut(house: Callable[..., None]) -> N
     long = MAX_LINE_BYTES * 3
 
     async def body(home: House) -> None:
-        code = f"import os\nprint('x' * {long})\nprint('half', end='', flush=True)\nprint(' a line')\nos.write(1, b'\\xff no newline')"
+        code = f"import os; print('x' * {long}); print('half', end='', flush=True); print(' a line', flush=True); "
+        code += "os.write(1, b'\\xff no newline')"
         assert await home.supervisor.run_once(Spec("one", (sys.executable, "-S", "-c", code))) == 0
         text = [line for _, line in home.lines]
         assert text[-2:] == ["half a line", "\N{REPLACEMENT CHARACTER} no newline"]

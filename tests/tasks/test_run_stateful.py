@@ -8,7 +8,7 @@ must be a beginning of it at every moment.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -103,13 +103,17 @@ class House(RuleBasedStateMachine):
         self.run.house = self
         self.run.emit("started")
 
+    def _go_on(self, run: JobRun, failures: Sequence[str] = ()) -> None:
+        """The answer's next piece."""
+        if run.text == "":
+            run.restore_text()
+        self.log.failures = list(failures)
+        run.content(f"{run.text.count(' ')} ")
+        self.log.failures = []
+
     @rule(failures=st.lists(st.sampled_from(["before", "after"]), max_size=2))
     def say(self, failures: list[str]) -> None:
-        if self.run.text == "":
-            self.run.restore_text()
-        self.log.failures = failures
-        self.run.content(f"{self.run.text.count(' ')} ")
-        self.log.failures = []
+        self._go_on(self.run, failures)
 
     @rule()
     def report(self) -> None:
@@ -146,7 +150,7 @@ class House(RuleBasedStateMachine):
     def zombie_speaks(self, which: int) -> None:
         zombie = self.zombies[which % len(self.zombies)]
         try:
-            zombie.content(f"{zombie.text.count(' ')} ")
+            self._go_on(zombie)
         except (StaleAttempt, LeaseLost):
             self.zombies.remove(zombie)
 
@@ -161,9 +165,7 @@ class House(RuleBasedStateMachine):
         assert TRUTH.startswith(self.quick.text)
 
     def teardown(self) -> None:
-        if self.run.text == "":
-            self.run.restore_text()
-        self.run.content(f"{self.run.text.count(' ')} ")
+        self._go_on(self.run)
         assert self.run.flush(0)
         for listener in (self.quick, self.slow, Listener()):
             listener.read(self.log)

@@ -1,24 +1,23 @@
-"""From a request's response format to a GBNF grammar."""
+"""From a request's response format to a grammar that is safe to hand to llama.cpp."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import re
 from typing import Any
 
 from config.errors import Unusable
-from workers.llm.library import llama_cpp
+from workers.llm.json_schema import json_schema_to_gbnf
 
-# A bound in a schema is written out as that many nested rules, and llama.cpp refuses repetitions above 2,000.
-MAX_REPETITION = 1000
-MAX_GRAMMAR_BYTES = 256 * 1024
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 100  # llama.cpp parses parentheses by recursion and dies of too many
 
-_BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
+_RANGE = re.compile(r"\{\s*(\d+)\s*,\s*(\d+)\s*\}")
 
 
 def grammar_of(response_format: dict[str, Any] | None) -> str | None:
-    """GBNF for {"type": "json_schema", "schema": {…}} or {"type": "grammar", "grammar": "…"}. Raises Unusable for
-    anything else; whether the grammar itself makes sense is found out by the sampler."""
+    """GBNF for {"type": "json_schema", "schema": {…}} or {"type": "grammar", "grammar": "…"}. Raises Unusable; whether
+    every rule is defined is found out by the sampler."""
     if response_format is None:
         return None
     match response_format:
@@ -28,29 +27,29 @@ def grammar_of(response_format: dict[str, Any] | None) -> str | None:
             pass
         case _:
             raise Unusable("response_format must be a json_schema with a schema or a grammar with GBNF text.")
-    if len(grammar.encode("utf-8", "replace")) > MAX_GRAMMAR_BYTES:
-        raise Unusable("The response format is too large.")
+    _check(grammar)
     return grammar
 
 
 def _from_schema(schema: dict[str, Any]) -> str:
-    _check_bounds(schema)
     try:
-        return llama_cpp.llama_grammar.json_schema_to_gbnf(json.dumps(schema))
-    except Exception as error:  # the converter asserts, looks up and recurses without checks of its own
-        raise Unusable(f"The JSON schema cannot be turned into a grammar: {error or type(error).__name__}") from error
+        return json_schema_to_gbnf(schema)
+    except ValueError as error:
+        raise Unusable(f"The JSON schema cannot be followed: {error}.") from error
+    except (AttributeError, TypeError, KeyError) as error:
+        raise Unusable("The JSON schema cannot be followed: a keyword has a value of the wrong type.") from error
+    except RecursionError as error:
+        raise Unusable("The JSON schema cannot be followed: it is nested too deeply.") from error
 
 
-def _check_bounds(schema: Any) -> None:
-    todo = [schema]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, dict):
-            bounds = [node[name] for name in _BOUNDS if isinstance(node.get(name), int | float)]
-            quantifiers = re.findall(r"\{([\d,\s]*)\}", str(node.get("pattern", "")))
-            bounds += [int(number[:9]) for number in re.findall(r"\d+", " ".join(quantifiers))]
-            if any(bound > MAX_REPETITION for bound in bounds):
-                raise Unusable(f"The JSON schema repeats something more than {MAX_REPETITION} times.")
-            todo += node.values()
-        elif isinstance(node, list):
-            todo += node
+def _check(grammar: str) -> None:
+    """What llama.cpp's parser does not check itself: it would end or hang the process."""
+    if not grammar.strip():
+        raise Unusable("The grammar is empty.")  # to llama.cpp that means: anything goes
+    if len(grammar.encode("utf-8", "replace")) > MAX_BYTES:
+        raise Unusable(f"The response format makes a grammar of more than {MAX_BYTES // 1024} KiB.")
+    if any(int(least) > int(most) for least, most in _RANGE.findall(grammar)):
+        raise Unusable("The grammar repeats something at least more often than at most.")
+    steps = ({"(": 1, ")": -1}.get(character, 0) for character in grammar)
+    if max(itertools.accumulate(steps)) > MAX_DEPTH:
+        raise Unusable("The grammar is nested too deeply.")

@@ -164,11 +164,11 @@ def test_answers_of_several_threads_do_not_mix(tiny: LocalModel) -> None:
 
 def test_a_prompt_must_leave_room_for_an_answer(tiny: LocalModel) -> None:
     with pytest.raises(PromptTooLong, match=r"\d+ tokens.*1024"):
-        ask(tiny, "question " * 1100)
+        ask(tiny, "the " * 1100)
 
 
 def test_an_answer_ends_where_the_context_does(tiny: LocalModel) -> None:
-    answer = ask(tiny, "question " * 900, max_tokens=1000)
+    answer = ask(tiny, "the " * 900, max_tokens=1000)
     assert answer.end.finish_reason == "length"
     assert answer.end.prompt_tokens + answer.end.completion_tokens == tiny.context_tokens
 
@@ -223,7 +223,7 @@ def test_a_model_without_a_template_gets_chatml(tmp_path: Path, tiny: LocalModel
 
 def test_counting_tokens(tiny: LocalModel, reference: llama_cpp.Llama) -> None:
     assert tiny.count_tokens("") == 0
-    assert tiny.count_tokens("the question") == 2
+    assert tiny.count_tokens("the question") == len(reference.tokenize(b"the question", add_bos=False))
     assert tiny.count_tokens("half a pair: \ud83d") > 4
 
 

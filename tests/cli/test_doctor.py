@@ -1,0 +1,114 @@
+"""`backchannel doctor` where nothing runs, and where something is broken."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from cli import checks
+from cli.doctor import _workers
+from cli.main import cli
+from config.queues import WORKERS
+from config.settings import reset_settings
+from tests.servers import free_port
+
+
+@pytest.fixture
+def machine(settings: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Nothing is set but DATA_DIR and ports."""
+    settings.delenv("REDIS_URL")
+    settings.delenv("BACKCHANNEL_URL", raising=False)
+    settings.setenv("PORT", str(free_port()))
+    settings.setenv("FLOWER_PORT", str(free_port()))
+    settings.chdir(tmp_path)
+    reset_settings()
+    return settings
+
+
+def diagnose() -> tuple[int, dict[str, dict[str, Any]]]:
+    reset_settings()
+    result = CliRunner().invoke(cli, ["doctor", "--json"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, {check["part"]: check for check in json.loads(result.output)["checks"]}
+
+
+def test_nothing_runs_and_nothing_is_broken(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, found = diagnose()
+    assert code == 0
+    assert {part for part, check in found.items() if check["state"] == "broken"} == set()
+    for part in ("redis", "chroma", "web", "workers"):
+        assert found[part]["found"] == "not running: start with make run"
+    assert "MODEL_PATH" in found["model"]["mend"]
+    assert found["embeddings"]["state"] == "ok"
+    assert not (tmp_path / "data" / "backchannel.db").exists(), "looking changes nothing"
+
+
+def test_people_get_words(machine: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(cli, ["doctor"])
+    assert result.exit_code == 0
+    assert "not running: start with make run" in result.output
+
+
+def test_a_bad_setting_is_a_finding(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("PORT", "eighty")
+    code, found = diagnose()
+    assert code == 1
+    assert found["settings"]["state"] == "broken"
+    assert found["settings"]["found"].startswith("PORT: ")
+
+
+def test_every_broken_part_says_how_to_mend_it(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"<html>not found</html>")
+    machine.setenv("MODEL_PATH", str(tmp_path / "model.gguf"))
+    machine.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
+    machine.setenv("CHROMA_URL", f"http://127.0.0.1:{free_port()}")
+    machine.setenv("DATABASE_URL", f"postgresql://me:secret@127.0.0.1:{free_port()}/db")
+    code, found = diagnose()
+    assert code == 1
+    for part in ("model", "redis", "chroma", "database"):
+        assert found[part]["state"] == "broken"
+        assert found[part]["mend"]
+    assert "secret" not in json.dumps(found)
+
+
+def test_a_taken_port_is_found(machine: pytest.MonkeyPatch) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        machine.setenv("PORT", str(squatter.getsockname()[1]))
+        code, found = diagnose()
+    assert code == 1
+    assert found["port"]["state"] == "broken"
+
+
+def test_a_server_that_was_named_and_does_not_answer_is_broken(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("BACKCHANNEL_URL", f"http://127.0.0.1:{free_port()}")
+    code, found = diagnose()
+    assert code == 1
+    assert found["web"]["state"] == "broken"
+
+
+def test_workers_are_told_apart() -> None:
+    first, second, *rest = WORKERS
+    failed = {"name": "m", "state": "failed", "detail": "It is no model."}
+    present = [
+        {"name": first, "state": "ready", "models": {"language": failed}},
+        {"name": second, "state": "loading", "models": {}},
+    ]
+    states = {check.part: check for check in _workers({"workers": present})}
+    assert states[first].state == "broken"
+    assert "It is no model." in states[first].found
+    assert states[second].state == "info"
+    assert {states[name].state for name in rest} == {"broken"}
+
+
+def test_a_check_that_fails_is_a_finding_too() -> None:
+    def fail() -> checks.Check:
+        raise RuntimeError("first line\nsecond line")
+
+    check = checks.guarded("part", fail)
+    assert (check.state, check.found) == ("broken", "could not be checked: RuntimeError: first line")

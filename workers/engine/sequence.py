@@ -1,0 +1,127 @@
+"""One request inside the engine, as plain data: what the scheduler decides about and what the loop carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal
+
+from workers.ports import Delta, Sampling
+
+
+class Priority(IntEnum):
+    """Who goes first. A class may take the slot of a lower one."""
+
+    VOICE = 0
+    CHAT = 1
+    SUMMARIZE = 2
+    BATCH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the engine is asked: token ids, and how the answer is drawn.
+
+    `resumed` are an answer's tokens that were drawn before and `shown` the text they were shown as; the answer goes on
+    after them. `grammar` is GBNF. `logprobs`: how many alternatives are told with each token, None for no
+    log-probabilities at all. `deadline_s` counts from submission.
+    """
+
+    tokens: tuple[int, ...]
+    resumed: tuple[int, ...] = ()
+    shown: str = ""
+    sampling: Sampling = Sampling()
+    grammar: str | None = None
+    priority: Priority = Priority.CHAT
+    owner: str = ""
+    deadline_s: float | None = None
+    repeat_penalty: float = 1.0  # 1 is none; looks back over the last 64 tokens
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural logarithms under the model's own distribution, before temperature and cuts."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogprobDelta(Delta):
+    """A delta of an answer that asked for log-probabilities: one for each of its tokens."""
+
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """`tokens[:computed]` are in the cache of `slot`; the rest is to be decoded. The last token drawn never needs to
+    be, so `limit` (where the answer ends at the latest) is never exceeded by what is cached."""
+
+    tokens: list[int]
+    limit: int
+    priority: Priority = Priority.CHAT
+    owner: str = ""
+    arrived: float = 0.0
+    deadline: float | None = None
+    slot: int | None = None
+    computed: int = 0
+    admitted: float = 0.0
+    reused: int = 0  # tokens taken over from the cache at the last admission
+    kept_until: int = 0  # not preempted before it has this many tokens
+    cancelled: bool = False  # set by any thread, seen at the next step
+
+    @property
+    def todo(self) -> int:
+        return len(self.tokens) - self.computed
+
+    @property
+    def cells_to_come(self) -> int:
+        return max(self.limit - self.computed, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Tokens of one sequence to decode now. `draws`: they are all that is known, so the next token is drawn."""
+
+    sequence: Sequence
+    slot: int
+    start: int
+    count: int
+    draws: bool
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.sequence.tokens[self.start : self.start + self.count]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a sequence gets its cache: forget `evicted` slots; keep `keep` tokens of `slot`, or copy them from `source`
+    into the emptied `slot`."""
+
+    slot: int
+    keep: int
+    source: int | None = None
+    evicted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    sequence: Sequence
+    reason: Literal["cancelled", "deadline"]
+
+
+@dataclass(slots=True)
+class Plan:
+    """To be carried out in this order."""
+
+    ended: list[Ended] = field(default_factory=list)
+    placements: list[tuple[Sequence, Placement]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
