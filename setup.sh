@@ -43,7 +43,7 @@ has_compiler() {
 }
 
 python=$(find_python)
-[ -n "$python" ] || fail "Python 3.11 or newer is missing${PYTHON:+ (PYTHON=$PYTHON is none)}; on Debian or Ubuntu: apt-get install python3 python3-venv"
+[ -n "$python" ] || fail "Python 3.11 or newer is missing${PYTHON:+ (PYTHON=$PYTHON is not one)}; on Debian or Ubuntu: apt-get install python3 python3-venv"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 missing=

@@ -157,9 +157,9 @@ def ports(patient: Patient) -> list[Check]:
 def language_model(patient: Patient) -> Check:
     settings = patient.settings
     if not settings.model_path:
-        if settings.model_repo:
-            return Check("model", "ok", f"MODEL_REPO={settings.model_repo} is fetched when it is needed")
         mend = "download any GGUF file (huggingface.co has thousands) and set MODEL_PATH to it"
+        if settings.model_repo:
+            return Check("model", "info", "MODEL_REPO is not fetched by this version", mend)
         return Check(
             "model", "info", "none is set: questions are answered with quotations from what was imported", mend
         )

@@ -104,7 +104,7 @@ class Supervisor:
         _kill(self.children[name])
 
     def hurry(self) -> None:
-        """Wait for nobody any more."""
+        """Do not wait for the wave that is being stopped."""
         self._hurry.set()
 
     async def stop(self) -> None:
@@ -130,6 +130,7 @@ class Supervisor:
                 self._tell("killed", child.spec.name, f"{child.spec.name} did not stop in time and was killed")
                 _kill(child)
         await gone
+        self._hurry.clear()  # the stores get their moment to write; who cannot wait for that says so again
 
     # --- one child ----------------------------------------------------------------------------------------------------
 

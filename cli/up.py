@@ -24,7 +24,7 @@ from config.settings import Settings, get_settings
 STARTING_POLL_S = 0.1
 RESTART_POLL_S = 0.5
 WATCH_POLL_S = 5.0
-HINT_EVERY_S = 5.0
+HINT_FIRST_S, HINT_MAX_S = 5.0, 60.0
 
 
 @click.command("up", help="Run everything and keep it running, until Ctrl-C.")
@@ -55,7 +55,8 @@ class House:
         self._watch = Watch()
         self._supervisor = Supervisor(settings.run_dir, log.event, self._line)
         self._stop = asyncio.Event()
-        self._hint_due = self._started_at + HINT_EVERY_S
+        self._hint_gap_s = HINT_FIRST_S
+        self._hint_due = self._started_at + HINT_FIRST_S
         log_format = "json" if as_json or settings.log_format == "json" else "console"
         self._env = {SUPERVISOR: str(os.getpid()), "LOG_FORMAT": log_format, "PYTHONUNBUFFERED": "1"}
 
@@ -125,9 +126,12 @@ class House:
             waiting = {name: answer for name, answer in answers.items() if answer is not Answer.YES}
             if waiting:
                 self._hint(waiting)
-            elif not opened:
-                opened = True
-                self._banner()
+            else:
+                self._hint_gap_s = HINT_FIRST_S
+                self._hint_due = time.monotonic() + HINT_FIRST_S
+                if not opened:
+                    opened = True
+                    self._banner()
             await self._pause(WATCH_POLL_S if not waiting else RESTART_POLL_S if opened else STARTING_POLL_S)
 
     def _judge(self, name: str, pid: int, answer: Answer) -> None:
@@ -141,9 +145,11 @@ class House:
             self._log.event("ready", name, f"{name} is ready", pid=pid)
 
     def _hint(self, waiting: Mapping[str, Answer]) -> None:
-        if time.monotonic() < self._hint_due:
+        now = time.monotonic()
+        if now < self._hint_due:
             return
-        self._hint_due = time.monotonic() + HINT_EVERY_S
+        self._hint_due = now + self._hint_gap_s
+        self._hint_gap_s = min(2 * self._hint_gap_s, HINT_MAX_S)
         text = ", ".join(f"{name} ({answer.value})" for name, answer in waiting.items())
         self._log.event("waiting", None, f"waiting for {text}", waiting=sorted(waiting))
 

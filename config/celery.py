@@ -47,6 +47,9 @@ def make_celery() -> Celery:
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "retry_on_timeout": True,
+            # Who sends a job does not wait for a broker that refuses connections (kombu would, for six seconds): upkeep
+            # sends it later. Workers have their own patience, see broker_connection_max_retries.
+            "max_retries": 0,
         },
         beat_schedule={
             "sweep": {

@@ -35,10 +35,14 @@ def redis_client(*, blocking: bool = False) -> redis.Redis:
 
 
 def async_redis_client() -> redis.asyncio.Redis:
-    """A client for the calling event loop; the caller closes it. Its few connections are shared: callers take turns."""
+    """A client for the calling event loop; the caller closes it. Its few connections are shared: callers take turns.
+
+    It waits for an answer as long as its caller does: redis-py bounds a write by asyncio.wait_for, which on Python 3.11
+    may swallow a cancellation.
+    """
     pool: redis.asyncio.BlockingConnectionPool = redis.asyncio.BlockingConnectionPool.from_url(
         get_settings().redis,
-        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_timeout=None,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         max_connections=ASYNC_CONNECTIONS,
         timeout=SOCKET_TIMEOUT_S,

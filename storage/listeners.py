@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from config.logging import log
 from config.settings import get_settings
-from storage.connections import async_redis_client
+from storage.connections import SOCKET_TIMEOUT_S, async_redis_client
 from storage.events import Event, channel, parse_entry, parse_live, render, stream_key
 
 # A listener this far behind is not sent what it missed from memory; it reads it from the stream when it is ready.
@@ -113,7 +113,8 @@ class EventHub:
                     yield step
                 return
             try:
-                await asyncio.wait_for(listener.wake.wait(), RECHECK_S)
+                async with asyncio.timeout(RECHECK_S):  # not wait_for: on Python 3.11 it may swallow a cancellation
+                    await listener.wake.wait()
             except TimeoutError:
                 row = await self._read_row(job_id)
                 silent_s += RECHECK_S
@@ -131,7 +132,7 @@ class EventHub:
                     async for event in self._replay(job_id, last):
                         last = event.seq
                         yield event
-                except RedisError:
+                except (RedisError, TimeoutError):
                     return  # the row answers meanwhile, and the next recheck looks again
                 if last > before or not listener.pending:
                     continue
@@ -143,7 +144,8 @@ class EventHub:
     async def _replay(self, job_id: str, last: int) -> AsyncIterator[Event]:
         assert self._redis is not None
         while True:
-            entries: Any = await self._redis.xrange(stream_key(job_id), min=f"{last + 1}-0", count=REPLAY_BATCH)
+            async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                entries: Any = await self._redis.xrange(stream_key(job_id), min=f"{last + 1}-0", count=REPLAY_BATCH)
             for entry in entries:
                 event = parse_entry(entry)
                 last = event.seq
@@ -164,7 +166,8 @@ class EventHub:
         if job_id not in self._live:
             confirmed = self._confirmed.setdefault(job_id, asyncio.Event())
             with suppress(TimeoutError):
-                await asyncio.wait_for(confirmed.wait(), CONFIRM_S)
+                async with asyncio.timeout(CONFIRM_S):
+                    await confirmed.wait()
 
     def _leave(self, job_id: str, listener: _Listener) -> None:
         listeners = self._listeners[job_id]

@@ -12,6 +12,7 @@ import orjson
 from storage.connections import redis_client
 
 PRESENCE_TTL_S = 8
+_KEYS = "bc:workers"  # the keys below; looking for them would walk past every event log
 
 
 @dataclass(slots=True)
@@ -32,7 +33,10 @@ class WorkerPresence:
 
 
 def report(presence: WorkerPresence) -> None:
-    redis_client().set(presence.key, orjson.dumps(asdict(presence)), ex=PRESENCE_TTL_S)
+    pipe = redis_client().pipeline()
+    pipe.set(presence.key, orjson.dumps(asdict(presence)), ex=PRESENCE_TTL_S)
+    pipe.sadd(_KEYS, presence.key)
+    pipe.execute()
 
 
 def withdraw(presence: WorkerPresence) -> None:
@@ -42,5 +46,8 @@ def withdraw(presence: WorkerPresence) -> None:
 def present() -> list[WorkerPresence]:
     """Workers heard from within PRESENCE_TTL_S. Raises redis.RedisError."""
     client = redis_client()
-    keys = sorted(client.scan_iter("bc:worker:*", count=500))
-    return [WorkerPresence(**orjson.loads(value)) for value in (client.mget(keys) if keys else []) if value]
+    keys = sorted(client.smembers(_KEYS))
+    values = client.mget(keys) if keys else []
+    if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:
+        client.srem(_KEYS, *gone)  # one that is only late puts itself back with its next report
+    return [WorkerPresence(**orjson.loads(value)) for value in values if value is not None]

@@ -117,6 +117,37 @@ def test_log_and_worker_lost_together(attempt: Attempt, client: redis.Redis) -> 
     assert [(event.seq, event.type) for event in heard(second)] == [(4, "reset"), (5, "started"), (6, "content")]
 
 
+def test_a_call_without_an_answer_and_then_a_lost_log(attempt: Attempt, client: redis.Redis) -> None:
+    """The listener may have heard what the writer believes unsaid: its numbers are not used again."""
+    run = attempt()
+    carried_out = run._log._append
+
+    def times_out(**call: object) -> object:
+        carried_out(**call)
+        raise redis.TimeoutError
+
+    run._log._append = times_out  # type: ignore[assignment]
+    run.content("Hello, ")
+    run._log._append = carried_out
+    assert (run.event_seq, [event.seq for event in heard(run)]) == (2, [2, 3])
+    client.flushall()
+    run.content("world")
+    assert heard(run)[0].seq > 3
+    assert said(heard(run)) == "Hello, world"
+
+
+def test_a_lost_lease_does_not_begin_the_log_anew(attempt: Attempt, client: redis.Redis) -> None:
+    """The fence went with the log; the row still knows who may write."""
+    zombie = attempt()
+    zombie.content("Hello")
+    factories.put_back(zombie.id, event_seq=zombie.event_seq)
+    attempt()
+    client.flushall()
+    with pytest.raises(LeaseLost):
+        zombie.content(" again")
+    assert heard(zombie) == []
+
+
 def test_flags_stop_a_task_between_two_steps(attempt: Attempt) -> None:
     run = attempt()
     run.check()
