@@ -105,9 +105,17 @@ def is_free(host: str, port: int) -> bool:
 def serve(settings: Settings) -> None:
     import uvicorn
 
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
+    from api.app import create_app
+
+    app = create_app()
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.hub.close()  # uvicorn waits for open streams; their clients come back to whoever serves next
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        app,
         host=settings.host.strip("[]"),
         port=settings.port,
         log_config=None,
@@ -116,6 +124,7 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=WEB_GRACE_S,
     )
+    Server(config).run()
 
 
 def worker_args(name: str, settings: Settings) -> list[str]:

@@ -21,7 +21,7 @@ from cli.run import SUPERVISOR
 from cli.supervisor import Spec, Supervisor
 from config.settings import Settings, get_settings
 
-STARTING_POLL_S = 0.1
+STARTING_POLL_S = 0.2
 RESTART_POLL_S = 0.5
 WATCH_POLL_S = 5.0
 HINT_FIRST_S, HINT_MAX_S = 5.0, 60.0

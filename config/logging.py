@@ -15,7 +15,13 @@ log = structlog.stdlib.get_logger("backchannel")
 _QUIET = (
     "httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "celery.beat", "chromadb", "uvicorn.access",
     "sentence_transformers", "urllib3", "alembic", "asyncio", "posthog", "tornado.access", "kombu", "multipart",
+    "celery.worker.request",
 )  # fmt: skip
+
+
+def _without_colours(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    event.pop("color_message", None)  # uvicorn says everything twice
+    return event
 
 
 def configure_logging(process: str) -> None:
@@ -27,6 +33,7 @@ def configure_logging(process: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        _without_colours,
     ]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.PositionalArgumentsFormatter(),
@@ -38,7 +45,10 @@ def configure_logging(process: str) -> None:
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer(default=str)
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        # A plain traceback: the rich one prints local variables, and those hold messages and secrets.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
     )
     final: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:

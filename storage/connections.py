@@ -7,6 +7,8 @@ import threading
 
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config.settings import get_settings
 
@@ -29,6 +31,8 @@ def redis_client(*, blocking: bool = False) -> redis.Redis:
                 get_settings().redis,
                 socket_timeout=None if blocking else SOCKET_TIMEOUT_S,
                 socket_connect_timeout=CONNECT_TIMEOUT_S,
+                # Once, for a connection that went stale; redis-py's ten tries would hold a caller for a minute.
+                retry=Retry(NoBackoff(), 1),
                 max_connections=256,
             )
         return _clients[key]

@@ -13,7 +13,7 @@ import orjson
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
@@ -31,6 +31,7 @@ __all__ = [
     "dispose",
     "is_away",
     "is_duplicate",
+    "is_unstorable",
     "reading",
     "transaction",
     "upgrade",
@@ -49,6 +50,7 @@ def make_engine(url: str) -> Engine:
     """An engine whose SQLite connections are in WAL mode and whose transactions say how they begin."""
     parsed = make_url(url)
     options: dict[str, Any] = {
+        "hide_parameters": True,  # what people said has no place in an error message
         "json_serializer": _dumps,
         "json_deserializer": orjson.loads,
         "pool_pre_ping": parsed.get_backend_name() != "sqlite",
@@ -135,6 +137,11 @@ def is_duplicate(error: Exception) -> bool:
         return False
     code = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "")
     return code in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "23505")
+
+
+def is_unstorable(error: Exception) -> bool:
+    """True for a value that this database cannot hold, such as text with a NUL in PostgreSQL."""
+    return isinstance(error, DataError)
 
 
 def alembic_config() -> Config:

@@ -64,12 +64,21 @@ class EventHub:
         self._confirmed: dict[str, asyncio.Event] = {}  # … and how listeners wait for that
         self._redis: redis.asyncio.Redis | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def start(self) -> None:
         self._redis = async_redis_client()
         self._task = asyncio.create_task(self._run(), name="event-hub")
 
+    def close(self) -> None:
+        """End every `follow` now, without a terminal event: who listens comes back and asks whoever serves next."""
+        self._closing = True
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.wake.set()
+
     async def stop(self) -> None:
+        self.close()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -111,6 +120,8 @@ class EventHub:
                 # It has ended and the log does not say so: expired, emptied, or its writer died in between.
                 for step in bridged(last, row.terminal) if after < row.terminal.seq else ():
                     yield step
+                return
+            if self._closing:
                 return
             try:
                 async with asyncio.timeout(RECHECK_S):  # not wait_for: on Python 3.11 it may swallow a cancellation

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Table, delete, func, select, update
 from sqlmodel import Session, col
 
+from config.errors import Conflict
 from storage.ids import new_id
 from storage.tables import Conversation, Message, utcnow
 
@@ -67,11 +68,14 @@ def add_question(session: Session, conversation: Conversation, content: str) -> 
 
 
 def add_answer(session: Session, question: Message, content: str, *, message_id: str, **values: Any) -> Message:
-    """The answer right behind its question; later questions, asked while it was being written, move behind it."""
+    """The answer right behind its question; later questions, asked while it was being written, move behind it.
+    Raises Conflict when the question is gone."""
     session.execute(
         select(col(Conversation.id)).where(col(Conversation.id) == question.conversation_id).with_for_update()
     )
-    position = session.execute(select(_messages.c.position).where(_messages.c.id == question.id)).scalar_one()
+    position = session.execute(select(_messages.c.position).where(_messages.c.id == question.id)).scalar_one_or_none()
+    if position is None:
+        raise Conflict("The question was deleted before it was answered.")
     later = (_messages.c.conversation_id == question.conversation_id, _messages.c.position > position)
     session.execute(update(_messages).where(*later).values(position=_messages.c.position + 1))
     session.execute(

@@ -100,7 +100,9 @@ def ask(task: str, queue: str, payload: dict[str, Any], timeout_s: float) -> Any
     """
     reply = f"bc:reply:{new_id()}"
     try:
-        celery_app.send_task(task, args=[payload, reply], queue=queue, priority=0, retry=False, expires=timeout_s)
+        celery_app.send_task(
+            task, args=[payload, reply], queue=queue, priority=0, retry=False, expires=timeout_s, argsrepr=f"({queue})"
+        )
         answer = redis_client(blocking=True).blpop([reply], timeout=timeout_s)
     except (OperationalError, redis.RedisError, OSError) as error:
         raise Unavailable("The queue cannot be reached right now.", headers={"Retry-After": "2"}) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import redis
@@ -84,11 +85,11 @@ def _attempt(run: JobRun, row: ClaimedJob) -> None:
     except (jobs.LeaseLost, StaleAttempt):
         log.warning("another attempt owns this job; nothing was written")
     except Cancelled:
-        log.info("cancelled")
-        _end(run, "cancelled", {"type": "cancelled"})
+        _end_cancelled(run)
     except Interrupted:
         log.info("stopping; the job goes back to its queue")
-        run.put_back(delay_s=0, failed=False, error=None)
+        with suppress(jobs.LeaseLost, StaleAttempt):
+            run.put_back(delay_s=0, failed=False, error=None)
     except Exception as error:
         _end_badly(run, row, error)
 
@@ -96,6 +97,11 @@ def _attempt(run: JobRun, row: ClaimedJob) -> None:
 def _end_well(run: JobRun, outcome: Outcome) -> None:
     _end(run, "succeeded", {"type": "done", "response": outcome.result}, outcome.effect, result=outcome.result)
     log.info("done")
+
+
+def _end_cancelled(run: JobRun) -> None:
+    log.info("cancelled")
+    _end(run, "cancelled", {"type": "cancelled"})
 
 
 def _end(
@@ -122,6 +128,9 @@ def _end_badly(run: JobRun, row: ClaimedJob, error: Exception) -> None:
     else:
         problem = known.as_json()
     failures = row.failures + 1
+    if problem["retryable"] and run.cancel_requested.is_set():
+        _end_cancelled(run)
+        return
     try:
         if problem["retryable"] and failures < row.max_failures:
             delay_s = jobs.backoff_s(row.failures)

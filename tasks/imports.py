@@ -38,6 +38,8 @@ def import_file(run: JobRun) -> Outcome:
         _read_into_rows(run, file)
     with reading() as session:
         result = imports.tally(session, run.id)
+    if run.progress_now:
+        run.progress_now = run.progress_now | {"done": run.progress_now["total"]}  # the bytes behind the last item too
     log.info("imported", **result["conversations"], messages=result["messages"])
     return Outcome(result)
 

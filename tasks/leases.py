@@ -41,6 +41,12 @@ class Leases:
             thread.start()
             self._threads.append(thread)
 
+    def tell(self) -> None:
+        """Show the others how this worker is, now rather than at the next beat."""
+        self.me.busy, self.me.rss_bytes = len(self.held()), psutil.Process().memory_info().rss
+        with suppress(redis.RedisError):
+            presence.report(self.me)
+
     def stop(self) -> None:
         self._ended.set()
         with suppress(redis.RedisError):
@@ -61,7 +67,6 @@ class Leases:
 
     def _beat(self) -> None:
         structlog.contextvars.bind_contextvars(process=self.me.name)
-        process = psutil.Process()
         while not self._ended.wait(get_settings().heartbeat_s):
             runs = self.held()
             try:
@@ -69,9 +74,7 @@ class Leases:
             except DatabaseError as error:
                 # Trying again in heartbeat_s; if the database stays away past the lease, the fence decides.
                 log.error("leases not renewed", held=len(runs), reason=str(error.__cause__ or error)[:200])
-            self.me.busy, self.me.rss_bytes = len(runs), process.memory_info().rss
-            with suppress(redis.RedisError):
-                presence.report(self.me)
+            self.tell()
 
     def _renew(self, runs: list[JobRun]) -> None:
         if not runs:

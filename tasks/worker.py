@@ -46,6 +46,7 @@ def _start(sender: Any, **_: Any) -> None:
 def _ready(**_: Any) -> None:
     assert _leases is not None
     _leases.me.state = "loading"
+    _leases.tell()  # `up` and /api/status wait for this
     threading.Thread(target=_load_models, name="models", daemon=True).start()
 
 
@@ -60,6 +61,7 @@ def _load_models() -> None:
     if "embed" in me.queues:
         _load(me, "embedding", get_settings().embedding_model or "default", registry.embedder)
     me.state = "ready"
+    _leases.tell()
     log.info("worker ready", queues=me.queues)
 
 

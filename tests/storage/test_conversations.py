@@ -1,0 +1,254 @@
+"""An import writes each conversation once, however often it comes; what was said here since stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.errors import Conflict, NotFound
+from storage import conversations, messages
+from storage.conversations import Upserted
+from storage.database import is_duplicate, reading, transaction
+from storage.tables import LOCAL_OWNER, Conversation
+from tests import factories
+from tests.factories import imported, imported_conversation, imported_message
+
+
+def upsert(conversation: dict[str, object], rows: list[dict[str, object]], owner_id: str = LOCAL_OWNER) -> Upserted:
+    with transaction() as session:
+        return conversations.upsert(session, owner_id, conversation, rows)
+
+
+def only() -> Conversation:
+    (row,) = factories.all_conversations()
+    return row
+
+
+def said(conversation_id: str, text: str, answer: str) -> None:
+    """A question and its answer, here."""
+    question = factories.question(conversation_id, text)
+    with transaction() as session:
+        messages.add_answer(session, question, answer, message_id=f"answer to {question.id}"[:36])
+
+
+# --- imports
+
+
+def test_an_unknown_conversation_is_created(database: str) -> None:
+    done = upsert(*imported(turns=("hello", "hi", "how are you?"), title="Greetings"))
+    assert (done.status, done.messages) == ("created", 3)
+    row = only()
+    assert (row.id, row.title, row.source, row.native_id) == (done.conversation_id, "Greetings", "chatgpt", "c1")
+    assert (row.content_version, row.indexed_version) == (1, 0)
+    assert row.imported_at is not None
+    assert factories.shown(row.id) == ["hello", "hi", "how are you?"]
+    first, second, third = factories.all_messages(row.id)
+    assert (first.parent_id, second.parent_id, third.parent_id) == (None, first.id, second.id)
+
+
+def test_the_same_again_changes_nothing(database: str) -> None:
+    first = upsert(*imported())
+    before = (only(), factories.all_messages(first.conversation_id))
+    again = upsert(*imported())
+    assert again == Upserted("unchanged", first.conversation_id, 0)
+    assert (only(), factories.all_messages(first.conversation_id)) == before
+
+
+def test_a_conversation_that_went_on_is_continued(database: str) -> None:
+    first = upsert(*imported(turns=("hello", "hi")))
+    ids = [row.id for row in factories.all_messages(first.conversation_id)]
+    done = upsert(*imported(turns=("hello", "hi", "and?", "so.")))
+    assert (done.status, done.messages, done.conversation_id) == ("updated", 2, first.conversation_id)
+    assert factories.shown(done.conversation_id) == ["hello", "hi", "and?", "so."]
+    assert [row.id for row in factories.all_messages(done.conversation_id)][:2] == ids
+    assert only().content_version == 2
+
+
+def test_an_edited_message_is_rewritten_in_place(database: str) -> None:
+    first = upsert(*imported(turns=("hello", "hi")))
+    ids = [row.id for row in factories.all_messages(first.conversation_id)]
+    done = upsert(*imported(turns=("hello", "hi there")))
+    assert done.messages == 1
+    assert factories.shown(done.conversation_id) == ["hello", "hi there"]
+    assert [row.id for row in factories.all_messages(done.conversation_id)] == ids
+
+
+def test_another_branch_is_shown_and_the_first_is_kept(database: str) -> None:
+    def branches(shown: str) -> list[dict[str, object]]:
+        return [
+            imported_message("q", None, 0, "question"),
+            imported_message("a1", "q", 1, "first answer", on_path=shown == "a1"),
+            imported_message("a2", "q", 2, "second answer", on_path=shown == "a2", role="assistant"),
+        ]
+
+    done = upsert(imported_conversation("c", branches("a1")), branches("a1"))
+    assert factories.shown(done.conversation_id) == ["question", "first answer"]
+    done = upsert(imported_conversation("c", branches("a2")), branches("a2"))
+    assert (done.status, done.messages) == ("updated", 2)
+    assert factories.shown(done.conversation_id) == ["question", "second answer"]
+    assert len(factories.all_messages(done.conversation_id)) == 3
+
+
+def test_what_was_said_here_stays_behind_what_the_source_adds(database: str) -> None:
+    done = upsert(*imported(turns=("hello", "hi")))
+    said(done.conversation_id, "asked here", "answered here")
+    assert factories.shown(done.conversation_id) == ["hello", "hi", "asked here", "answered here"]
+    upsert(*imported(turns=("hello", "hi", "and?", "so.")))
+    assert factories.shown(done.conversation_id) == ["hello", "hi", "and?", "so.", "asked here", "answered here"]
+    said(done.conversation_id, "again", "and again")
+    assert factories.shown(done.conversation_id)[-2:] == ["again", "and again"]
+
+
+def test_an_update_without_new_messages_leaves_ours_in_place(database: str) -> None:
+    done = upsert(*imported(turns=("hello", "hi")))
+    said(done.conversation_id, "asked here", "answered here")
+    upsert(*imported(turns=("hello", "hi there")))
+    assert factories.shown(done.conversation_id) == ["hello", "hi there", "asked here", "answered here"]
+
+
+def test_messages_the_source_no_longer_has_stay_off_the_path(database: str) -> None:
+    done = upsert(*imported(turns=("hello", "hi", "secret", "hush")))
+    again = upsert(*imported(turns=("hello", "hi")))
+    assert (again.status, again.messages) == ("updated", 2)
+    assert factories.shown(done.conversation_id) == ["hello", "hi"]
+    assert len(factories.all_messages(done.conversation_id)) == 4
+    back = upsert(*imported(turns=("hello", "hi", "secret", "hush")))
+    assert (back.status, back.messages) == ("updated", 2)
+    assert factories.shown(done.conversation_id) == ["hello", "hi", "secret", "hush"]
+
+
+def test_a_title_a_person_gave_is_kept(database: str) -> None:
+    done = upsert(*imported(title="From the source"))
+    with transaction() as session:
+        conversations.rename(session, conversations.get(session, done.conversation_id, LOCAL_OWNER), "Mine")
+    upsert(*imported(title="Renamed at the source", is_archived=True))
+    assert (only().title, only().is_archived) == ("Mine", True)
+
+
+def test_a_new_title_at_the_source_is_taken(database: str) -> None:
+    upsert(*imported(title="Old"))
+    done = upsert(*imported(title="New"))
+    assert (done.status, done.messages, only().title) == ("updated", 0, "New")
+
+
+def test_sources_and_owners_do_not_meet(database: str) -> None:
+    other = factories.owner()
+    upsert(*imported())
+    assert upsert(*imported(source="claude")).status == "created"
+    assert upsert(*imported(), owner_id=other).status == "created"
+    assert (len(factories.all_conversations()), len(factories.all_conversations(other))) == (2, 1)
+
+
+def test_a_message_whose_parent_is_not_there_is_a_root(database: str) -> None:
+    rows = [imported_message("a", "gone", 0, "hello"), imported_message("b", "a", 1, "hi")]
+    done = upsert(imported_conversation("c", rows), rows)
+    first, second = factories.all_messages(done.conversation_id)
+    assert (first.parent_id, second.parent_id) == (None, first.id)
+
+
+def test_the_same_import_twice_at_once_writes_it_once(database: str) -> None:
+    """PostgreSQL lets both see nothing and refuses the second; asked again it finds the first."""
+
+    def once_or_again() -> Upserted:
+        try:
+            return upsert(*imported(turns=("a", "b", "c")))
+        except Exception as error:
+            if not is_duplicate(error):
+                raise
+            return upsert(*imported(turns=("a", "b", "c")))
+
+    done = factories.at_once(*[once_or_again] * 4)
+    assert sorted(one.status for one in done) == ["created", "unchanged", "unchanged", "unchanged"]
+    assert len(factories.all_messages(only().id)) == 3
+
+
+def test_big_conversations_pass(database: str) -> None:
+    """More rows than a database takes parameters in one statement."""
+    turns = [f"turn {number}" for number in range(5000)]
+    done = upsert(*imported(turns=turns))
+    assert done.messages == 5000
+    done = upsert(*imported(turns=turns[:1]))
+    assert done.messages == 4999
+    assert factories.shown(done.conversation_id) == ["turn 0"]
+
+
+# --- our own
+
+
+def test_conversations_are_found_by_their_owner_only(database: str) -> None:
+    conversation_id, other = factories.conversation(), factories.owner()
+    with reading() as session:
+        assert conversations.get(session, conversation_id, LOCAL_OWNER).id == conversation_id
+        assert conversations.find(session, conversation_id, other) is None
+        with pytest.raises(NotFound):
+            conversations.get(session, conversation_id, other)
+    with pytest.raises(NotFound), transaction() as session:
+        conversations.remove(session, conversation_id, other)
+    assert len(factories.all_conversations()) == 1
+
+
+def test_a_locked_conversation_takes_no_words(database: str) -> None:
+    conversation_id = factories.conversation()
+    with transaction() as session:
+        conversations.get(session, conversation_id, LOCAL_OWNER).is_locked = True
+    with pytest.raises(Conflict, match="locked"), transaction() as session:
+        conversations.open_for_writing(session, conversation_id, LOCAL_OWNER)
+
+
+def test_removing_takes_messages_along(database: str) -> None:
+    conversation_id = factories.conversation()
+    factories.question(conversation_id)
+    with transaction() as session:
+        conversations.remove(session, conversation_id, LOCAL_OWNER)
+    assert factories.all_conversations() == []
+    assert factories.all_messages(conversation_id) == []
+
+
+def test_pages(database: str) -> None:
+    ids = [factories.conversation(title=str(number)) for number in range(5)]
+    upsert(*imported())
+    factories.conversation(factories.owner())
+    with transaction() as session:
+        conversations.touch(session, ids[0])
+    with reading() as session:
+        rows, total = conversations.page(session, LOCAL_OWNER, source=None, limit=3, offset=0)
+        assert ([row.title for row in rows], total) == (["0", "4", "3"], 6)
+        rows, _ = conversations.page(session, LOCAL_OWNER, source=None, limit=3, offset=3)
+        assert [row.title for row in rows] == ["2", "1", "Imported"]
+        rows, total = conversations.page(session, LOCAL_OWNER, source="chatgpt", limit=3, offset=0)
+        assert ([row.title for row in rows], total) == (["Imported"], 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["tomato"], ["Tomato soup", "The tomato plot"]),
+        (["TOMATO", "plot"], ["The tomato plot"]),
+        (["100%"], ["100% sure"]),
+        (["_"], ["snake_case"]),
+        (["nothing"], []),
+    ],
+)
+def test_titles_match_every_word_as_it_stands(database: str, words: list[str], found: list[str]) -> None:
+    for title in ("The tomato plot", "Tomato soup", "100% sure", "1000 islands", "snake_case", "snakes"):
+        factories.conversation(title=title)
+    factories.conversation(factories.owner(), "tomato of somebody else")
+    with reading() as session:
+        assert [row.title for row in conversations.match_titles(session, LOCAL_OWNER, words, 10)] == found
+
+
+def test_what_the_index_has_to_follow(database: str) -> None:
+    first, second = factories.conversation(), factories.conversation()
+    factories.conversation(other := factories.owner())
+    with transaction() as session:
+        assert set(conversations.owners_unindexed(session)) == {LOCAL_OWNER, other}
+        assert [row.id for row in conversations.unindexed(session, LOCAL_OWNER, 10)] == [first, second]
+        conversations.mark_indexed(session, first, 1)
+    with transaction() as session:
+        assert [row.id for row in conversations.unindexed(session, LOCAL_OWNER, 10)] == [second]
+        conversations.touch(session, first)
+        conversations.mark_indexed(session, second, 1)
+    with reading() as session:
+        assert conversations.count_unindexed(session, LOCAL_OWNER) == 1
+        assert [row.id for row in conversations.unindexed(session, LOCAL_OWNER, 10)] == [first]
+        assert conversations.existing(session, {first, "gone"}) == {first}
+        assert conversations.existing(session, set()) == set()
