@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
-from litestar.openapi import OpenAPIConfig
 from litestar.plugins.pydantic import PydanticPlugin
 
 from api.auth import gate
 from api.chats import ChatController
 from api.conversations import ConversationController
+from api.docs import openapi_config, openapi_json, redoc
 from api.errors import HANDLERS
 from api.events import job_events, job_socket
 from api.imports import ImportController
 from api.jobs import JobController
+from api.methods import answer_head_and_options
 from api.search import rag_search, search
 from api.status import health, root, status
 from api.waiting import read_state_async
@@ -43,24 +44,30 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
-    return CORSConfig(allow_origins=list(origins), allow_credentials=True) if origins else None
+    if not origins:
+        return None
+    told = ["Location", "Preference-Applied", "Retry-After"]
+    return CORSConfig(allow_origins=list(origins), allow_credentials=True, expose_headers=told)
 
 
 def create_app() -> Litestar:
     settings = get_settings()
     configure_logging("web")
-    return Litestar(
+    imports = Router("/", route_handlers=[ImportController], request_max_body_size=(settings.max_upload_mb + 1) * MIB)
+    app = Litestar(
         route_handlers=[
             root, health, status, JobController, job_events, job_socket, ChatController, ConversationController,
-            ImportController, search, rag_search,
+            imports, search, rag_search, openapi_json, redoc,
         ],
         middleware=[gate],
         exception_handlers=HANDLERS,
         lifespan=[_lifespan],
         plugins=[PydanticPlugin(prefer_alias=True)],
         cors_config=_cors(settings.cors_origins),
-        openapi_config=OpenAPIConfig(title="Backchannel", version="0.1.0", path="/docs"),
+        openapi_config=openapi_config(),
         request_max_body_size=settings.max_body_mb * MIB,
         logging_config=None,
         debug=False,
     )  # fmt: skip
+    app.asgi_handler = answer_head_and_options(app.asgi_handler)
+    return app

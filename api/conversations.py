@@ -8,6 +8,7 @@ from litestar import Controller, get
 from litestar.params import FromPath, FromQuery, Parameter
 
 from api.intake import AnyRequest
+from api.schemas import MAX_OFFSET
 from api.threads import reading as in_thread
 from api.views import conversation_json, message_json
 from config.settings import get_settings
@@ -27,7 +28,7 @@ class ConversationController(Controller):
         request: AnyRequest,
         source: FromQuery[str | None] = None,
         limit: Annotated[int, Parameter(ge=1)] = 50,
-        offset: Annotated[int, Parameter(ge=0)] = 0,
+        offset: Annotated[int, Parameter(ge=0, le=MAX_OFFSET)] = 0,
     ) -> Json:
         return await in_thread(_page, request.user.id, source, min(limit, get_settings().max_page), offset)
 

@@ -11,12 +11,13 @@ from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
     NotFoundException,
+    SerializationException,
     ValidationException,
 )
 
 from config.errors import BackchannelError, BadRequest, NotFound, TooLarge, Unavailable, Unusable
 from config.logging import log
-from storage.database import is_away
+from storage.database import is_away, is_unstorable
 
 # FAITHH's clients look for `success` and `error`.
 FAITHH_PATHS = (
@@ -24,20 +25,37 @@ FAITHH_PATHS = (
     "/api/models", "/images",
 )  # fmt: skip
 
+# What a caller sent may come back in an error, but never at any length.
+MAX_DETAIL, MAX_FIELD, MAX_ERRORS = 300, 100, 20
+# The framework's words for a caller that left while it was sending: nobody hears the answer, and nothing is wrong here.
+_GONE = "client disconnected prematurely"
+
 
 def problem(request: Request[Any, Any, Any], error: BackchannelError) -> Response[dict[str, Any]]:
+    detail = _short(error.detail, MAX_DETAIL)
     body: dict[str, Any] = {
         "type": f"urn:backchannel:{error.code}",
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": detail,
         "code": error.code,
     }
     if error.errors:
-        body["errors"] = error.errors
-    if request.url.path.startswith(FAITHH_PATHS):
-        body |= {"success": False, "error": error.detail}
+        body["errors"] = [
+            {"field": _short(item["field"], MAX_FIELD), "message": _short(item["message"], MAX_DETAIL)}
+            for item in error.errors[:MAX_ERRORS]
+        ]
+    if request.scope["path"].startswith(FAITHH_PATHS):
+        body |= {"success": False, "error": detail}
     return Response(body, status_code=error.status, headers=error.headers, media_type="application/problem+json")
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def on_known(request: Request[Any, Any, Any], error: BackchannelError) -> Response[dict[str, Any]]:
@@ -45,16 +63,26 @@ def on_known(request: Request[Any, Any, Any], error: BackchannelError) -> Respon
 
 
 def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+    if error.status_code >= 500 and error.detail != _GONE:
+        return on_unexpected(request, error)
     return problem(request, _translate(error))
 
 
 def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, BackchannelError):
+        return problem(request, error)
+    if isinstance(error, RecursionError):
+        return problem(request, Unusable("The request is nested too deeply."))
+    if is_unstorable(error):
+        return problem(request, Unusable("The request holds a value that cannot be stored."))
     if isinstance(error, redis.RedisError):
         return problem(request, Unavailable("Redis cannot be reached right now.", headers={"Retry-After": "2"}))
     if is_away(error):
         log.error("database away", reason=str(error.__cause__ or error)[:200])
         return problem(request, Unavailable("The database cannot be reached right now.", headers={"Retry-After": "2"}))
-    log.exception("unexpected failure", path=request.url.path, exc_info=error)
+    log.exception("unexpected failure", path=request.scope["path"], exc_info=error)
     return problem(request, BackchannelError("Something went wrong inside; the server's log has the details."))
 
 
@@ -69,20 +97,27 @@ def _translate(error: HTTPException) -> BackchannelError:
         )
     if error.status_code == 413:
         return TooLarge("The request body is too large.")
+    if isinstance(error.__cause__, SerializationException):
+        return BadRequest("The request body is not valid JSON.")
     if isinstance(error, ClientException) and error.status_code == 400:
-        return BadRequest(
-            "The request body is not valid JSON."
-            if "JSON" in error.detail or "decod" in error.detail.lower()
-            else error.detail
-        )
-    return _Status(error.status_code, "http_error", "Error", error.detail, error.headers)
+        return BadRequest(_sentence(error.detail))
+    return _Status(error.status_code, "http_error", "Error", _sentence(error.detail), error.headers)
 
 
 def _errors(error: ValidationException) -> list[dict[str, Any]]:
     extra = error.extra if isinstance(error.extra, list) else []
     return [
-        {"field": item.get("key", ""), "message": item.get("message", "")} for item in extra if isinstance(item, dict)
-    ]
+        {"field": item.get("key", ""), "message": in_words(item.get("message", ""))}
+        for item in extra
+        if isinstance(item, dict)
+    ] or [{"field": "", "message": error.detail}]
+
+
+def in_words(message: str) -> str:
+    """A validator's message as a sentence for the caller."""
+    if message == "'data'":  # how the framework says it
+        return "A body is missing"
+    return message.removeprefix("Value error, ")
 
 
 class _Status(BackchannelError):

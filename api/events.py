@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Any
 
+import anyio
 import msgspec
 from litestar import WebSocket, get, websocket
 from litestar.exceptions import WebSocketDisconnect
@@ -17,7 +18,8 @@ from api.auth import Caller
 from api.intake import AnyRequest
 from api.threads import reading as in_thread
 from api.waiting import load_json
-from config.errors import BackchannelError, Unusable
+from config.errors import BackchannelError, NotFound, Unavailable, Unusable
+from config.logging import log
 from storage.listeners import EventHub
 
 # A WebSocket may listen to this many jobs; a client with more opens another.
@@ -68,30 +70,52 @@ async def server_sent(hub: EventHub, job_id: str, after: int) -> AsyncIterator[b
 
 @websocket("/ws/jobs")
 async def job_socket(socket: WebSocket[Caller, Any, Any]) -> None:
-    """Takes {"subscribe": [id, …], "after": {id: N}} and {"unsubscribe": [id, …]}; sends the same event objects."""
+    """Takes {"subscribe": [id, …], "after": {id: N}} and {"unsubscribe": [id, …]}; sends the same event objects, and
+    {"type": "refused", …} for what it cannot do."""
     await socket.accept()
     outgoing: asyncio.Queue[bytes] = asyncio.Queue(SEND_BUFFER)
     readers: dict[str, asyncio.Task[None]] = {}
-    sender = asyncio.create_task(_send_all(socket, outgoing))
     try:
-        while True:
-            text = await socket.receive_text()
-            try:
-                await _obey(socket, text, readers, outgoing)
-            except BackchannelError as error:
-                await outgoing.put(msgspec.json.encode({"type": "refused", **error.as_json()}))
-    except WebSocketDisconnect:
-        pass
+        async with anyio.create_task_group() as group:
+            for part in (_hear(socket, readers, outgoing), _send_all(socket, outgoing)):
+                group.start_soon(_until_gone, part, group.cancel_scope)
     finally:
-        for task in (*readers.values(), sender):
+        for task in readers.values():
             task.cancel()
-        await asyncio.gather(*readers.values(), sender, return_exceptions=True)
+        await asyncio.gather(*readers.values(), return_exceptions=True)
+
+
+async def _until_gone(part: Coroutine[Any, Any, None], both: anyio.CancelScope) -> None:
+    """Whichever side notices first that the client has gone ends the other."""
+    with contextlib.suppress(WebSocketDisconnect, OSError):
+        await part
+    both.cancel()
+
+
+async def _hear(
+    socket: WebSocket[Caller, Any, Any], readers: dict[str, asyncio.Task[None]], outgoing: asyncio.Queue[bytes]
+) -> None:
+    while True:
+        text = await socket.receive_text()
+        try:
+            await _obey(socket, text, readers, outgoing)
+        except BackchannelError as error:
+            await outgoing.put(_refusal(error))
+        except Exception:
+            log.exception("a socket's command failed")
+            await socket.close(1011, "Something went wrong inside; the server's log has the details.")
+            return
 
 
 async def _send_all(socket: WebSocket[Caller, Any, Any], outgoing: asyncio.Queue[bytes]) -> None:
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+    with contextlib.suppress(RuntimeError):  # said to one that has gone
         while True:
             await socket.send_data(await outgoing.get(), mode="text", encoding="utf-8")
+
+
+def _refusal(error: BackchannelError, job_id: str | None = None) -> bytes:
+    named = {"job_id": job_id[:64]} if job_id is not None else {}
+    return msgspec.json.encode({"type": "refused", **named, **error.as_json()})
 
 
 class Command(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,30 +132,37 @@ async def _obey(
 ) -> None:
     try:
         command = msgspec.json.decode(text.encode(errors="replace"), type=Command)
-    except msgspec.DecodeError as error:
-        raise Unusable(f"Not a command: {error}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unusable(f"Not a command: {str(error)[:200]}") from None
     for job_id in command.unsubscribe:
         if task := readers.pop(job_id, None):
             task.cancel()
     for job_id in command.subscribe:
         if job_id in readers and not readers[job_id].done():
             continue
-        readers = _without_ended(readers)
+        _forget_ended(readers)
         if len(readers) >= MAX_SUBSCRIPTIONS:
             raise Unusable(f"One connection listens to at most {MAX_SUBSCRIPTIONS} jobs.")
-        await in_thread(load_json, socket.user.id, job_id)
+        try:
+            await in_thread(load_json, socket.user.id, job_id)
+        except NotFound as error:
+            await outgoing.put(_refusal(error, job_id))
+            continue
         readers[job_id] = asyncio.create_task(
             _relay(socket.app.state.hub, job_id, max(0, command.after.get(job_id, 0)), outgoing)
         )
 
 
-def _without_ended(readers: dict[str, asyncio.Task[None]]) -> dict[str, asyncio.Task[None]]:
+def _forget_ended(readers: dict[str, asyncio.Task[None]]) -> None:
     for job_id in [job_id for job_id, task in readers.items() if task.done()]:
         del readers[job_id]
-    return readers
 
 
 async def _relay(hub: EventHub, job_id: str, after: int, outgoing: asyncio.Queue[bytes]) -> None:
-    async for event in hub.follow(job_id, after):
-        if event is not None:
-            await outgoing.put(event.json)
+    try:
+        async for event in hub.follow(job_id, after):
+            if event is not None:
+                await outgoing.put(event.json)
+    except Exception:
+        log.exception("a listener's reader failed", job_id=job_id)
+        await outgoing.put(_refusal(Unavailable("The job's events cannot be read right now."), job_id))

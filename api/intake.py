@@ -35,7 +35,7 @@ def idempotency_key(request: AnyRequest) -> str | None:
 async def submit(request: AnyRequest, kind: Kind, build: Builder, hashed: Any) -> Job:
     """Accept a job. `hashed` is what makes two requests the same request under one Idempotency-Key."""
     key = idempotency_key(request)
-    request_hash = jobs.hash_request(request.method, request.url.path, hashed) if key else None
+    request_hash = jobs.hash_request(request.method, request.scope["path"], hashed) if key else None
     return await writing(_accept, request.user.id, kind, build, key, request_hash)
 
 

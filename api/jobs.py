@@ -47,7 +47,7 @@ class JobController(Controller):
         limit: Annotated[int, Parameter(ge=1)] = 50,
     ) -> Json:
         if kind is not None and kind not in [known.value for known in Kind]:
-            raise Unusable(f"There is no kind {kind!r}.")
+            raise Unusable(f"There is no kind {kind[:64]!r}.")
         if status is not None and status not in STATUSES:
             raise Unusable(f"A job's status is one of {', '.join(STATUSES)}.")
         return await in_thread(_page, request.user.id, kind, status, cursor, min(limit, get_settings().max_page))

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, field_validator, model_validator
+import orjson
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from api.errors import in_words
 from config.errors import Unusable
 from config.queues import DEFAULT_PRIORITY, KINDS, MAX_PRIORITY, MIN_PRIORITY, Kind
 from config.settings import get_settings
+
+# Far beyond any listing, and what a database's integer holds.
+MAX_OFFSET = 2**53
+# How deep JSON may be nested is the encoder's limit (254) less what we put around it.
+_SPARE_DEPTH = 54
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+T = TypeVar("T")
+
+
+def encodable(value: T) -> T:
+    """JSON that can be written down again: no number beyond 64 bits, not nested without end."""
+    _encode(value)
+    return value
+
+
+def storable(value: T) -> T:
+    """`encodable`, and no NUL, which PostgreSQL holds in no text."""
+    if _NUL.search(_encode(value)):
+        raise ValueError("must not hold NUL characters")
+    return value
+
+
+def _encode(value: object) -> bytes:
+    for _ in range(_SPARE_DEPTH):
+        value = [value]
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        raise ValueError("is nested too deeply or holds a number beyond 64 bits") from None
+
+
+Storable = AfterValidator(storable)
 
 
 class Body(BaseModel):
@@ -19,26 +55,26 @@ class ResponseFormat(Body):
     """Either a JSON schema the answer must fit, or a GBNF grammar."""
 
     type: Literal["json_schema", "json_object", "grammar"]
-    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
-    grammar: str | None = Field(default=None, max_length=65_536)
+    json_schema: Annotated[dict[str, Any] | None, Storable] = Field(default=None, alias="schema")
+    grammar: Annotated[str | None, Storable] = Field(default=None, max_length=65_536)
 
 
 class ChatOptions(Body):
     """What chat takes on every surface that has it, the message itself aside."""
 
-    session_id: str | None = Field(
-        default=None, max_length=36, description="A conversation; default: your current session"
-    )
-    model: str | None = Field(default=None, max_length=200)
+    session_id: str | None = Field(default=None, description="A conversation; default: your current session")
+    model: Annotated[str | None, Storable] = Field(default=None, max_length=200)
     use_rag: bool = Field(default=True, description="Answer with passages found in your conversations")
-    system: str | None = Field(default=None, max_length=100_000)
+    system: Annotated[str | None, Storable] = Field(default=None, max_length=100_000)
     temperature: float | None = Field(default=None, ge=0, le=5)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_k: int | None = Field(default=None, ge=0, le=1000)
     min_p: float | None = Field(default=None, ge=0, le=1)
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=16)] | None = None
+    stop: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=200), Storable]], Field(max_length=16)] | None
+    ) = None
     response_format: ResponseFormat | None = None
     cancel_on_disconnect: bool = False
 
@@ -69,7 +105,7 @@ class EmbedIn(Body):
 
 
 class NoopIn(Body):
-    echo: Any = None
+    echo: Annotated[Any, Storable] = None
 
 
 # Kinds a client may submit.
@@ -78,7 +114,7 @@ INPUTS: dict[Kind, type[Body]] = {Kind.CHAT: ChatIn, Kind.IMPORT: ImportIn, Kind
 
 class JobIn(Body):
     kind: Kind
-    input: dict[str, Any] = Field(default_factory=dict)
+    input: Annotated[dict[str, Any], AfterValidator(encodable)] = Field(default_factory=dict)
     priority: int = Field(default=DEFAULT_PRIORITY, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="9 is most urgent")
     webhook_url: AnyHttpUrl | None = None
 
@@ -117,7 +153,7 @@ def parse_input(kind: Kind, value: dict[str, Any]) -> Body:
         return INPUTS[kind].model_validate(value)
     except ValidationError as error:
         problems = [
-            {"field": ".".join(["input", *map(str, item["loc"])]), "message": item["msg"]}
+            {"field": ".".join(["input", *map(str, item["loc"])]), "message": in_words(item["msg"])}
             for item in error.errors(include_url=False, include_input=False)
         ]
         raise Unusable("The job's input holds values that cannot be used.", errors=problems) from None

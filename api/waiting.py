@@ -27,6 +27,9 @@ from storage.tables import Job
 Json = dict[str, Any]
 Shape = Callable[[Session, Job], Json]
 
+# One preference with its parameters; commas inside quotes part nothing.
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+
 
 @dataclass(frozen=True, slots=True)
 class Preference:
@@ -38,11 +41,15 @@ class Preference:
 
 def preference(request: AnyRequest, default_wait_s: float) -> Preference:
     """`respond-async` wins unless `wait=N` stands beside it, which then bounds the waiting."""
-    text = ",".join(request.headers.getall("prefer", []))
-    wait = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", text)
-    if wait:
-        return Preference(min(float(wait[1]), get_settings().wait_max_s), f"wait={wait[1]}")
-    if re.search(r"(?:^|[,;\s])respond-async\b", text):
+    given: dict[str, str] = {}
+    for item in _PREFERENCE.findall(",".join(request.headers.getall("prefer", []))):
+        name, _, value = item.partition(";")[0].partition("=")
+        given.setdefault(name.strip().lower(), value.strip().strip('"'))  # the first of a name counts
+    wait = given.get("wait", "")
+    if wait.isascii() and wait.isdecimal():
+        wait_s = min(float(wait[:9]), get_settings().wait_max_s)
+        return Preference(wait_s, f"wait={wait[:9]}")
+    if "respond-async" in given:
         return Preference(0, "respond-async")
     return Preference(default_wait_s)
 

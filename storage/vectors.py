@@ -96,13 +96,18 @@ class VectorIndex:
             for start in range(0, len(listed), BATCH):
                 collection.delete(ids=listed[start : start + BATCH])
 
-    def query(self, vector: NDArray[np.float32], owner_id: str, limit: int) -> list[tuple[str, float]]:
-        """(chunk id, cosine similarity), best first."""
+    def query(
+        self, vector: NDArray[np.float32], owner_id: str, limit: int, *, not_in: str | None = None
+    ) -> list[tuple[str, float]]:
+        """(chunk id, cosine similarity), best first; none of the conversation `not_in`."""
+        where: dict[str, Any] = {"owner_id": owner_id}
+        if not_in is not None:
+            where = {"$and": [where, {"conversation_id": {"$ne": not_in}}]}
         with _translated():
             found = self._collection().query(
                 query_embeddings=vector.reshape(1, -1),
                 n_results=limit,
-                where={"owner_id": owner_id},
+                where=where,
                 include=["distances"],
             )
         distances = found["distances"]

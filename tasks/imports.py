@@ -55,8 +55,8 @@ def _read_into_rows(run: JobRun, file: IO[bytes]) -> None:
         run.check()
         pending.add(item)
         if pending.is_full():
-            pending.commit()
-    pending.commit()
+            pending.close()
+    pending.close()
 
 
 class _Slice:
@@ -80,7 +80,7 @@ class _Slice:
             or time.monotonic() - self._opened > SLICE_S
         )
 
-    def commit(self) -> None:
+    def close(self) -> None:
         if not self._items:
             return
         prepared = [

@@ -60,11 +60,11 @@ def retrieve(question: Retrieval, timeout_s: float) -> list[Passage]:
     return [Passage(**passage) for passage in found]
 
 
-def _nearest(owner_id: str, text: str, limit: int) -> list[tuple[FoundChunk, float]]:
+def _nearest(owner_id: str, text: str, limit: int, *, not_in: str | None = None) -> list[tuple[FoundChunk, float]]:
     """Chunks above the noise, nearest first."""
     embedder = registry.embedder()
     vector = embedder.embed([text], urgent=True)[0]
-    found = VectorIndex(embedder.name).query(vector, owner_id, limit)
+    found = VectorIndex(embedder.name).query(vector, owner_id, limit, not_in=not_in)
     near = [(chunk_id, score) for chunk_id, score in found if score >= get_settings().search_min_score]
     with reading() as session:
         rows = chunks.load(session, owner_id, [chunk_id for chunk_id, _ in near])
@@ -73,11 +73,7 @@ def _nearest(owner_id: str, text: str, limit: int) -> list[tuple[FoundChunk, flo
 
 def find_passages(question: Retrieval) -> list[Passage]:
     """The best chunks, each once. A question that was found stands for the answer it got: that can be quoted."""
-    near = [
-        (found, score)
-        for found, score in _nearest(question.owner_id, question.text, question.limit * CHUNKS_PER_HIT)
-        if found.conversation.id != question.not_in
-    ]
+    near = _nearest(question.owner_id, question.text, question.limit * CHUNKS_PER_HIT, not_in=question.not_in)
     with reading() as session:
         answers = chunks.replies(session, [found.chunk.message_id for found, _ in near if found.role == "user"])
     passages: dict[str, Passage] = {}
