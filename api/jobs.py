@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
@@ -17,7 +18,7 @@ from config.errors import Unusable
 from config.queues import Kind
 from config.settings import get_settings
 from storage import jobs, presence, queue
-from storage.database import reading, transaction
+from storage.database import after_commit, reading, transaction
 from storage.tables import Job
 
 Json = dict[str, Any]
@@ -90,6 +91,7 @@ def _page(owner_id: str, kind: str | None, status: str | None, cursor: str | Non
 def _replay(job_id: str, owner_id: str) -> Job:
     with transaction() as session:
         job = jobs.replay(session, job_id, owner_id)
+        # In the log before a worker can begin: an attempt that misses this number takes the log for lost.
+        after_commit(session, partial(log_end, job))
         queue.send_after_commit(session, [job])
-    log_end(job)
     return job

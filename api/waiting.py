@@ -15,7 +15,7 @@ from api.intake import AnyRequest
 from api.threads import reading as in_thread
 from api.threads import writing
 from api.views import job_json
-from config.errors import BackchannelError, Conflict
+from config.errors import BackchannelError, Conflict, status_of
 from config.settings import get_settings
 from storage import jobs, queue
 from storage.connections import redis_client
@@ -95,13 +95,11 @@ async def respond(
 class JobFailed(BackchannelError):
     """A job's own error, as the answer of the request that waited for it."""
 
-    _STATUS = {"prompt_too_long": 422, "unprocessable": 422, "conflict": 409, "unreadable_import": 422}  # noqa: RUF012
-
     def __init__(self, job: Job, headers: dict[str, str]) -> None:
         error = job.error or {}
         super().__init__(error.get("message", "The job failed."), headers=headers)
         self.code = error.get("code", "internal_error")  # type: ignore[misc]
-        self.status = self._STATUS.get(self.code, 503 if error.get("retryable") else 500)  # type: ignore[misc]
+        self.status = status_of(self.code) or (503 if error.get("retryable") else 500)  # type: ignore[misc]
         self.title = "The job failed"  # type: ignore[misc]
 
 

@@ -25,8 +25,6 @@ SECTIONS = ("accept", "ledger", "latency", "imports", "embedding", "search")
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, _on_term)
-    if machine.is_busy():
-        print("Something else uses this machine; the ratios will still say something, the rates less.", file=sys.stderr)
     found = machine.facts()
     print(f"# Benchmarks\n\n{machine.markdown(found)}", flush=True)
     tables: dict[str, Any] = {}

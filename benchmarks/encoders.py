@@ -16,8 +16,11 @@ from workers.ports import Embedder
 
 @cache
 def _ours() -> Embedder:
+    from cli.launch import set_environment
+    from config.settings import get_settings
     from workers import registry
 
+    set_environment(get_settings())  # as a worker's process begins
     return registry.embedder()
 
 

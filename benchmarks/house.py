@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,13 +40,20 @@ class House:
         self._peers: list[Peer] = []
 
     def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _open(self) -> None:
         self.folder.mkdir(parents=True)
         self.start("redis")
         upgrade = [sys.executable, "-P", "-m", "cli", "db", "upgrade", "--quiet"]
         done = subprocess.run(upgrade, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Trouble(f"the database could not be made:\n{done.stderr[-2000:]}")
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -66,7 +74,7 @@ class House:
         for name in names:
             self.children[name] = Child(name, "cli", "run", name, folder=self.folder, env=self.env)
         for name in names:
-            self.children[name].wait_ready(lambda name=name: self._is_ready(name))
+            self.children[name].wait_ready(partial(self._is_ready, name))
 
     def start_other(self, name: str, module: str, *args: str, **env: str) -> Child:
         """Start a module that is none of Backchannel's processes: a baseline. The caller waits for it."""

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import redis
 
@@ -129,14 +130,10 @@ def measure(bench: Bench) -> Table:
         }
         for system in systems.values():
             system.hold()
-        try:
-            for system in systems.values():
-                system.drain()  # warm
-            drained = in_turn(bench, rounds, {name: system.drain for name, system in systems.items()})
-            waits = in_turn(bench, 2, {name: lambda one=one: one.latency(tries) for name, one in systems.items()})
-        finally:
-            for system in systems.values():
-                system.release()
+        for system in systems.values():
+            system.drain()  # warm
+        drained = in_turn(bench, rounds, {name: system.drain for name, system in systems.items()})
+        waits = in_turn(bench, 2, {name: partial(one.latency, tries) for name, one in systems.items()})
         _check(house, (rounds + 1) * count + 2 * tries)
     return _table(count, drained, {name: [ms for run in runs for ms in run] for name, runs in waits.items()})
 

@@ -28,13 +28,8 @@ def facts() -> dict[str, str]:
         "Python": platform.python_version(),
         "Stores": f"redis-server {_redis_version()}, SQLite {sqlite3.sqlite_version} (WAL, synchronous=normal)",
         "Packages": ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name))),
-        "Load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "Used by others": f"{psutil.cpu_percent(interval=2.0) * cores / 100:.1f} cores before the first section",
     }
-
-
-def is_busy() -> bool:
-    """True when others use more than a tenth of a core right now, so that the numbers will say too little."""
-    return psutil.cpu_percent(interval=1.0) * psutil.cpu_count() / 100 > 0.1
 
 
 def markdown(found: dict[str, str]) -> str:

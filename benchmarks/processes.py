@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -70,6 +71,7 @@ class Child:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
+            self.process.send_signal(signal.SIGCONT)  # one that is held still would not hear it
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_S)
         if self.process.poll() is None:
@@ -122,9 +124,9 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(BrokenPipeError):
-            self._process.communicate(timeout=0.01) if self._process.poll() is not None else None
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         with suppress(BrokenPipeError):
             self._process.stdin.close()  # it leaves when nobody asks any more
         try:

@@ -13,7 +13,7 @@ LIMIT_S = 30.0
 
 class Bell:
     def __init__(self, client: redis.Redis, pattern: str) -> None:
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._pubsub.psubscribe(pattern)
         self._pubsub.get_message(timeout=1.0)
 

@@ -123,3 +123,14 @@ class ModelUnavailable(Unavailable):
 class WorkerLost(Unavailable):
     code = "worker_lost"
     title = "Worker lost"
+
+
+def status_of(code: str) -> int | None:
+    """The HTTP status of an error that is only known by its code, as a failed job keeps it."""
+    waiting: list[type[BackchannelError]] = [BackchannelError]
+    while waiting:
+        word = waiting.pop(0)
+        if word.code == code:
+            return word.status
+        waiting += word.__subclasses__()
+    return None

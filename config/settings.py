@@ -82,9 +82,13 @@ class Settings(BaseSettings):
     model_n_ctx: int = Field(8192, ge=256)  # prompt and answer; 8k holds a long chat and costs ~1 GB of cache at 7B
     model_n_threads: int = Field(0, ge=0)  # 0: all cores but one; OpenMP on busy cores is 5–11 times slower
     model_n_gpu_layers: int = -1  # all of them; ignored by a CPU build
+    model_slots: int = Field(8, ge=1)  # answers decoded together; on a CPU more than eight gain little
+    model_cache_mb: int = Field(4096, ge=64)  # what all slots' caches may take; fewer slots when it is not enough
+    model_kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"  # q8_0 halves the cache at little cost in quality
+    model_flash_attention: Literal["auto", "on", "off"] = "auto"
     chat_max_tokens: int = Field(1024, ge=1)
     chat_wait_retrieval_s: float = Field(10.0, gt=0)  # then answer without sources, and say so
-    generate_concurrency: int = Field(32, ge=1)  # attendants that wait; one engine decodes
+    generate_concurrency: int = Field(32, ge=1)  # attendants that wait; one engine decodes their answers together
     index_concurrency: int = Field(8, ge=2)  # searches waiting plus one embedding job
     background_concurrency: int = Field(4, ge=1)  # imports are CPU-bound; more only take turns
 

@@ -124,11 +124,12 @@ class EventHub:
             if self._closing:
                 return
             try:
-                async with asyncio.timeout(RECHECK_S):  # not wait_for: on Python 3.11 it may swallow a cancellation
+                pause_s = min(RECHECK_S, get_settings().sse_heartbeat_s)
+                async with asyncio.timeout(pause_s):  # not wait_for: on Python 3.11 it may swallow a cancellation
                     await listener.wake.wait()
             except TimeoutError:
                 row = await self._read_row(job_id)
-                silent_s += RECHECK_S
+                silent_s += pause_s
                 if silent_s >= get_settings().sse_heartbeat_s:
                     silent_s = 0.0
                     yield None

@@ -6,8 +6,6 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from workers.llm.prompt import fit_history
-
 from config.errors import Conflict, Unavailable
 from config.logging import log
 from config.queues import Kind
@@ -21,6 +19,7 @@ from tasks.embeddings import request_embedding
 from tasks.run import JobRun, Outcome
 from tasks.search import Retrieval, retrieve
 from workers import registry
+from workers.llm.prompt import fit_history
 from workers.ports import ChatMessage, ChatRequest, Completion, Delta, LanguageModel, Passage, Sampling
 
 # Room left for passages and template around the history, in tokens.
@@ -94,7 +93,14 @@ def _request(run: JobRun, model: LanguageModel, history: list[Message], passages
     fitted, dropped = fit_history([*system, *said], model.count_tokens, room)
     if dropped:
         run.emit("status", status="history_shortened", dropped_messages=dropped)
-    return ChatRequest(tuple(fitted), passages, sampling, resume_text=run.text, resume_tokens=tuple(run.resume_tokens))
+    return ChatRequest(
+        tuple(fitted),
+        passages,
+        sampling,
+        resume_text=run.text,
+        resume_tokens=tuple(run.resume_tokens),
+        owner=run.owner_id,
+    )
 
 
 def _outcome(

@@ -49,6 +49,8 @@ class Leases:
 
     def stop(self) -> None:
         self._ended.set()
+        for thread in self._threads[:1]:
+            thread.join(2.0)  # or a beat in progress would report the worker again
         with suppress(redis.RedisError):
             presence.withdraw(self.me)
 

@@ -68,6 +68,7 @@ class ChatRequest:
     sampling: Sampling = Sampling()
     resume_text: str = ""
     resume_tokens: tuple[int, ...] = ()
+    owner: str = ""  # whose request it is: owners share an engine fairly
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class ImportedMessage:
 
 @dataclass(slots=True)
 class ImportedConversation:
-    """A whole conversation: every branch in `messages` (parents before children); `current_native_id` ends what is shown."""
+    """Every branch in `messages`, parents before children; the shown path ends at `current_native_id`."""
 
     source: str  # "chatgpt", "claude", …
     native_id: str

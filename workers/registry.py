@@ -38,8 +38,16 @@ def load_local_model() -> LanguageModel | None:
         return None
     with _lock:
         if _local is None:
+            from workers.engine.engine import EngineOptions
+            from workers.engine.runner import RunnerOptions
             from workers.llm.local import LocalModel
 
+            runner = RunnerOptions(
+                slots=settings.model_slots,
+                cache_mb=settings.model_cache_mb,
+                cache_type=settings.model_kv_type,
+                flash_attention=settings.model_flash_attention,
+            )
             try:
                 _local = LocalModel(
                     Path(settings.model_path),
@@ -47,6 +55,7 @@ def load_local_model() -> LanguageModel | None:
                     n_ctx=settings.model_n_ctx,
                     n_threads=generation_threads(settings),
                     n_gpu_layers=settings.model_n_gpu_layers,
+                    options=EngineOptions(runner=runner),
                 )
                 _local_problem = None
             except ModelUnavailable as error:

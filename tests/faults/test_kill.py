@@ -78,6 +78,18 @@ def test_killed_chat_worker_continues_the_same_text(system: Running) -> None:
     assert_rows_sound(system.data_dir)
 
 
+def test_many_talkers_outlive_their_worker(system: Running) -> None:
+    """More of them than the engine has slots: some are being answered when the worker dies, some wait."""
+    job_ids = [chat(system, f"Talker {number}", max_tokens=300) for number in range(12)]
+    first = follow(system.url, job_ids[0], stop=in_the_middle)
+    system.kill("generate")
+    for job_id in job_ids:
+        seen = follow(system.url, job_id, first if job_id == job_ids[0] else None)
+        finished_answer(system, job_id, seen)
+        assert "reset" not in seen.types
+    assert_rows_sound(system.data_dir)
+
+
 def test_killed_import_worker_goes_on_where_it_was(system: Running, tmp_path: Path) -> None:
     export = tmp_path / "conversations.json"
     count = write_big_export(export, 12, seed=1)
@@ -148,12 +160,17 @@ def test_listener_survives_a_killed_web_process(system: Running) -> None:
 
 
 def test_emptied_redis_with_jobs_queued_and_running(system: Running) -> None:
-    running_id = chat(system, "What if all is forgotten?")
-    with ThreadPoolExecutor(1) as threads:
-        steady = threads.submit(follow, system.url, running_id)  # connected all the time
-        seen = follow(system.url, running_id, stop=in_the_middle)
-        queued = _empty_redis_while_these_wait(system)
-    follow(system.url, running_id, seen)
+    os.kill(system.pid("background"), signal.SIGSTOP)  # so that these stay queued
+    try:
+        queued = [submit(system.url, "noop", input={"echo": number}) for number in range(20)]
+        running_id = chat(system, "What if all is forgotten?", max_tokens=3000)
+        with ThreadPoolExecutor(1) as threads:
+            steady = threads.submit(follow, system.url, running_id)  # connected all the time
+            seen = follow(system.url, running_id, stop=in_the_middle)
+            redis_of(system).flushall()
+            follow(system.url, running_id, seen)
+    finally:
+        os.kill(system.pid("background"), signal.SIGCONT)
     finished_answer(system, running_id, seen)
     finished_answer(system, running_id, steady.result())
     assert steady.result().types.count("reset") == seen.types.count("reset") == 1
@@ -162,16 +179,6 @@ def test_emptied_redis_with_jobs_queued_and_running(system: Running) -> None:
         follow(system.url, job_id).assert_sound()
         assert job(system.url, job_id)["result"] == {"echo": number}
     assert_rows_sound(system.data_dir)
-
-
-def _empty_redis_while_these_wait(system: Running) -> list[str]:
-    os.kill(system.pid("background"), signal.SIGSTOP)  # so that these stay queued
-    try:
-        queued = [submit(system.url, "noop", input={"echo": number}) for number in range(20)]
-        redis_of(system).flushall()
-    finally:
-        os.kill(system.pid("background"), signal.SIGCONT)
-    return queued
 
 
 def test_redis_stopped_for_ten_seconds(system: Running) -> None:

@@ -481,3 +481,16 @@ async def test_the_hub_starts_without_redis(settings: pytest.MonkeyPatch, rows: 
     rows.end(9, result={"content": "all of it"})
     assert [event.type for event in await heard(hub)] == ["queued", "reset", "content", "done"]
     await hub.stop()
+
+
+async def test_a_hub_that_closes_lets_everybody_go(hub: EventHub, log: EventLog, rows: Rows) -> None:
+    """The web process stops: open streams end without an end of their own, and their clients come back."""
+    write(log, "started", "content", floor=1)
+    listening = [asyncio.create_task(heard(hub, after)) for after in (0, 2)]
+    await until_true(lambda: hub.listeners == 2 and rows.asked >= 2, "both listeners")
+    hub.close()
+    heard_all, heard_some = await asyncio.gather(*listening)
+    assert shape(heard_all) == WHOLE[:3]
+    assert shape(heard_some) == WHOLE[2:3]
+    assert hub.listeners == 0
+    assert shape(await heard(hub, 1)) == WHOLE[1:3]

@@ -7,10 +7,11 @@ room of its own): a prompt can only go on in the slot whose cache it begins with
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from workers.engine.sequence import Placement
+from workers.engine.sequence import Copy, Operation, Restore, Save, Trim
+from workers.engine.shelf import Shelf
 
 
 @dataclass(slots=True, eq=False)
@@ -28,13 +29,25 @@ class Slot:
 
 
 class Prefixes:
-    def __init__(self, slots: int, room: int, *, shared: bool, partial: bool = True, reuse: bool = True) -> None:
+    def __init__(
+        self,
+        slots: int,
+        room: int,
+        *,
+        shared: bool,
+        partial: bool = True,
+        reuse: bool = True,
+        shelf: Shelf | None = None,
+    ) -> None:
         """`room` in tokens: of all slots together when `shared`, else of each. `partial`: the end of a cache can be
-        cut off, which recurrent models cannot do."""
+        cut off, which recurrent models cannot do. What a slot must give up goes to the `shelf`."""
         self.slots = [Slot(number) for number in range(slots)]
         self.room = room
         self.shared = shared
         self.used = 0  # distinct cells held
+        self.releases = 0
+        self.shelf = shelf or Shelf(0)
+        self.operations: list[Operation] = []  # what the real cache must still do to look like the book
         self._partial = partial
         self._reuse = reuse
 
@@ -42,7 +55,9 @@ class Prefixes:
 
     def idle(self) -> list[Slot]:
         """Least recently used first, empty ones before all."""
-        return sorted((slot for slot in self.slots if not slot.busy), key=lambda slot: (bool(slot.tokens), slot.used_at))
+        return sorted(
+            (slot for slot in self.slots if not slot.busy), key=lambda slot: (bool(slot.tokens), slot.used_at)
+        )
 
     def extend(self, number: int, tokens: Collection[int]) -> None:
         slot = self.slots[number]
@@ -53,98 +68,123 @@ class Prefixes:
     def release(self, number: int, now: float) -> None:
         slot = self.slots[number]
         slot.busy, slot.used_at = False, now
+        self.releases += 1
 
     def trim(self, number: int, keep: int) -> None:
         slot = self.slots[number]
+        if keep >= len(slot.tokens):
+            return
+        if self.shelf.room and not slot.busy and keep * 2 < len(slot.tokens):
+            self._put_aside(slot)
+        self.operations.append(Trim(number, keep))
         for cell in slot.cells[keep:]:
             cell.references -= 1
             self.used -= not cell.references
         del slot.cells[keep:]
         del slot.tokens[keep:]
 
-    def forget_idle(self) -> list[int]:
-        """Empties every idle slot; returns those that held something."""
-        held = [slot.number for slot in self.slots if not slot.busy and slot.tokens]
-        for number in held:
-            self.trim(number, 0)
-        return held
+    def forget_idle(self) -> None:
+        for slot in self.slots:
+            if not slot.busy:
+                self.trim(slot.number, 0)
 
     # --- a place for a prompt
 
-    def place(self, tokens: Sequence[int], limit: int, reserved: int) -> Placement | None:
+    def place(self, tokens: list[int], limit: int, reserved: int) -> tuple[int, int] | None:
         """Takes a slot for a sequence that will hold up to `limit` cells, while others will need `reserved` more than
-        they hold. None when there is no room even without idle caches. Nothing is decoded yet: the caller makes the
-        real cache look like the book."""
-        if self.shared:
-            return self._place_shared(tokens, limit, reserved)
+        they hold: its number, and how many tokens are in its cache already. None when there is no room even without
+        idle caches."""
         idle = self.idle()
-        if not idle or limit > self.room:
+        if not idle:
+            return None
+        return self._place_shared(idle, tokens, limit, reserved) if self.shared else self._place(idle, tokens, limit)
+
+    def fits(self, tokens: list[int], limit: int, reserved: int, without: Collection[int] = ()) -> bool:
+        """Whether there would be room if all that is idle, and the slots `without`, were given up."""
+        if not self.shared:
+            return limit <= self.room
+        busy = [slot for slot in self.slots if slot.busy and slot.number not in without]
+        held = len({id(cell) for slot in busy for cell in slot.cells})
+        shared = max((common for _, common in self._overlaps(tokens, busy)), default=0)
+        return limit + reserved + held <= self.room + shared
+
+    def _place(self, idle: list[Slot], tokens: list[int], limit: int) -> tuple[int, int] | None:
+        if limit > self.room:
             return None
         target, keep = idle[0], 0
         best, common = self._longest(tokens, idle)
         # A long cache is not given up for the few tokens that all conversations begin with.
-        if best is not None and (common * 2 >= len(best.tokens) or common * 2 >= len(tokens) or best is target):
+        if best is not None and (common * 2 >= min(len(best.tokens), len(tokens)) or best is target):
             target, keep = best, common
-        self._take(target, keep)
-        return Placement(target.number, keep)
+        return self._take(target, keep)
 
-    def _place_shared(self, tokens: Sequence[int], limit: int, reserved: int) -> Placement | None:
-        idle = self.idle()
-        if not idle or limit + reserved + self._held_by_busy() > self.room + self._best_case(tokens):
+    def _place_shared(self, idle: list[Slot], tokens: list[int], limit: int, reserved: int) -> tuple[int, int] | None:
+        if not self.fits(tokens, limit, reserved):
             return None
         best, common = self._longest(tokens, self.slots)
         others = [slot for slot in idle if slot is not best]
-        if best is None:
-            target, source = others[0], None
-        elif not best.busy and (common == len(best.tokens) or not others):
+        target, source = (others or idle)[0], best
+        if best is not None and not best.busy and (common == len(best.tokens) or not others):
             target, source = best, None
-        elif others:
-            target, source = others[0], best
-        else:
-            target, source, common = idle[0], None, 0
-        return self._make_room(target, source, common, limit, reserved)
-
-    def _make_room(self, target: Slot, source: Slot | None, common: int, limit: int, reserved: int) -> Placement | None:
-        """Forgets idle caches, oldest first, until the sequence fits; gives up sharing's source last."""
-        evicted: list[int] = []
-        if source is not None:
-            self.trim(target.number, 0)
-        elif target.tokens:
-            self.trim(target.number, common)
-        victims = [slot for slot in self.idle() if slot.tokens and slot not in (target, source)]
-        while self.used + reserved + limit - common > self.room and victims:
-            evicted.append(victims[0].number)
-            self.trim(victims.pop(0).number, 0)
-        if self.used + reserved + limit - common > self.room and source is not None and not source.busy:
+        keep = common if source is None and target is best else 0
+        self.trim(target.number, keep)
+        needed = reserved + limit - common
+        self._make_room(needed, target, source)
+        if self.used + needed > self.room and source is not None and not source.busy:
             target, source = source, None
             self.trim(target.number, common)
-        if self.used + reserved + limit - common > self.room:
+        if self.used + needed > self.room:
             return None
         if source is not None:
             self._copy(source, target, common)
-        target.busy = True
-        return Placement(target.number, common, source.number if source else None, tuple(evicted))
+        return self._take(target, common)
 
-    def _take(self, slot: Slot, keep: int) -> None:
+    def _make_room(self, needed: int, *spared: Slot | None) -> None:
+        """Forgets idle caches, the one used longest ago first."""
+        for slot in self.idle():
+            if self.used + needed <= self.room:
+                return
+            if slot not in spared:
+                self.trim(slot.number, 0)
+
+    def _take(self, slot: Slot, keep: int) -> tuple[int, int]:
         self.trim(slot.number, keep)
         slot.busy = True
+        return slot.number, keep
+
+    def _put_aside(self, slot: Slot) -> None:
+        tokens = tuple(slot.tokens)
+        if any(other is not slot and common_prefix(other.tokens, slot.tokens) == len(tokens) for other in self.slots):
+            return
+        key, gone = self.shelf.put(tokens)
+        if key is not None:
+            self.operations.append(Save(slot.number, key, tokens, tuple(gone)))
+
+    def fetch(self, number: int, tokens: list[int], room: int) -> int:
+        """Replaces a taken slot's cache by one from the shelf that begins `tokens` with clearly more, if it fits
+        `room`; how many tokens the slot holds now."""
+        slot = self.slots[number]
+        best, keep = None, len(slot.tokens) + self.shelf.least
+        for key, kept in self.shelf.overlaps(tokens) if self._reuse else ():
+            common = min(common_prefix(list(kept), tokens), len(tokens) - 1)
+            if common > keep and len(kept) <= room and (self._partial or common == len(kept)):
+                best, keep = key, common
+        if best is None:
+            return len(slot.tokens)
+        self.trim(number, 0)
+        self.shelf.use(best)
+        self.operations.append(Restore(best, number, keep))
+        self.extend(number, tokens[:keep])
+        return keep
 
     def _copy(self, source: Slot, target: Slot, keep: int) -> None:
+        self.operations.append(Copy(source.number, target.number, keep))
         target.tokens = source.tokens[:keep]
         target.cells = source.cells[:keep]
         for cell in target.cells:
             cell.references += 1
 
-    def _held_by_busy(self) -> int:
-        if all(slot.busy or not slot.tokens for slot in self.slots):
-            return self.used
-        return len({id(cell) for slot in self.slots if slot.busy for cell in slot.cells})
-
-    def _best_case(self, tokens: Sequence[int]) -> int:
-        """Cells that a prompt could share with running sequences at best."""
-        return max((common for _, common in self._overlaps(tokens, self.slots, busy_only=True)), default=0)
-
-    def _longest(self, tokens: Sequence[int], slots: Collection[Slot]) -> tuple[Slot | None, int]:
+    def _longest(self, tokens: list[int], slots: Collection[Slot]) -> tuple[Slot | None, int]:
         """At least the last token is left to decode: its logits are wanted."""
         found: tuple[Slot | None, int] = (None, 0)
         for slot, common in self._overlaps(tokens, slots):
@@ -153,20 +193,14 @@ class Prefixes:
                 found = slot, common
         return found
 
-    def _overlaps(
-        self, tokens: Sequence[int], slots: Collection[Slot], *, busy_only: bool = False
-    ) -> Iterator[tuple[Slot, int]]:
-        if not self._reuse:
-            return
-        for slot in slots:
-            if slot.busy < busy_only:
-                continue
+    def _overlaps(self, tokens: list[int], slots: Collection[Slot]) -> Iterator[tuple[Slot, int]]:
+        for slot in slots if self._reuse else ():
             common = min(common_prefix(slot.tokens, tokens), len(tokens) - 1)
             if common > 0 and (self._partial or (common == len(slot.tokens) and not slot.busy)):
                 yield slot, common
 
 
-def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+def common_prefix(left: list[int], right: list[int]) -> int:
     """Length of the longest common beginning. Compares slices, which C does, instead of items."""
     low, high = 0, min(len(left), len(right))
     if not high or left[0] != right[0]:

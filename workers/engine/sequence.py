@@ -31,7 +31,7 @@ class Prompt:
     tokens: tuple[int, ...]
     resumed: tuple[int, ...] = ()
     shown: str = ""
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     grammar: str | None = None
     priority: Priority = Priority.CHAT
     owner: str = ""
@@ -102,14 +102,42 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """How a sequence gets its cache: forget `evicted` slots; keep `keep` tokens of `slot`, or copy them from `source`
-    into the emptied `slot`."""
+class Trim:
+    """Keep the first `keep` tokens of a slot's cache."""
 
     slot: int
     keep: int
-    source: int | None = None
-    evicted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Take the first `keep` tokens of `source`'s cache over into the empty `slot`."""
+
+    source: int
+    slot: int
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Put a slot's whole cache aside under `key`, in place of those `instead_of` it."""
+
+    slot: int
+    key: int
+    tokens: tuple[int, ...]
+    instead_of: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Fetch what is aside under `key` into the empty `slot`, and keep its first `keep` tokens."""
+
+    key: int
+    slot: int
+    keep: int
+
+
+Operation = Trim | Copy | Save | Restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,5 +151,5 @@ class Plan:
     """To be carried out in this order."""
 
     ended: list[Ended] = field(default_factory=list)
-    placements: list[tuple[Sequence, Placement]] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)

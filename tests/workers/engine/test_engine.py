@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from config.errors import ModelUnavailable, PromptTooLong, Unusable
+from tests.workers.engine.answers import Reference, ask, prompt_of, read, sentences, wait_until_quiet
+from tests.workers.engine.conftest import OpenEngine
+from workers.engine.runner import DecodeFailed
+from workers.engine.scheduler import Limits
+from workers.engine.sequence import LogprobDelta, Priority
+from workers.ports import Completion, Delta
+
+CACHES = pytest.mark.parametrize("unified", [False, True], ids=["split", "unified"])
+SMALL_STEPS = Limits(prefill_chunk=24, min_chunk=8, pause_s=0.001, step_s=0.001)
+
+
+# --- the same answers
+
+
+@CACHES
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("reuse", [True, False], ids=["reuse", "afresh"])
+def test_together_they_say_what_each_says_alone(
+    open_engine: OpenEngine, reference: Reference, unified: bool, slots: int, reuse: bool
+) -> None:
+    engine = open_engine(unified=unified, slots=slots, reuse=reuse, limits=SMALL_STEPS)
+    prompts = [reference.tokens(text) for text in sentences(12)]
+    expected = [reference.greedy(prompt, 40) for prompt in prompts]
+    answers = [engine.submit(prompt_of(prompt)) for prompt in prompts]
+    assert [read(answer).tokens for answer in answers] == expected
+    wait_until_quiet(engine)
+    assert (engine.stats().reused > 0) == reuse
+
+
+@CACHES
+def test_thirty_two_at_once_on_four_slots(open_engine: OpenEngine, reference: Reference, unified: bool) -> None:
+    engine = open_engine(unified=unified)
+    prompts = [reference.tokens(text) for text in sentences(32, seed=1)]
+    expected = [reference.greedy(prompt, 20) for prompt in prompts]
+    said: dict[int, tuple[int, ...]] = {}
+
+    def attend(place: int) -> None:
+        said[place] = ask(engine, prompts[place], max_tokens=20, owner=f"o{place % 5}").tokens
+
+    threads = [threading.Thread(target=attend, args=(place,)) for place in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [said[place] for place in range(32)] == expected
+    wait_until_quiet(engine)
+
+
+@CACHES
+def test_the_second_turn_reads_only_what_is_new(open_engine: OpenEngine, reference: Reference, unified: bool) -> None:
+    engine = open_engine(unified=unified)
+    first = reference.tokens("the people of the house ask what time it is " * 20)
+    answer = ask(engine, first)
+    second = (*first, *answer.tokens, *reference.tokens(" and then the day"))
+    wait_until_quiet(engine)
+    read_before = engine.stats().read
+    assert ask(engine, second).tokens == reference.greedy(second, 40)
+    wait_until_quiet(engine)
+    assert engine.stats().read - read_before <= len(second) - len(first) - len(answer.tokens) + 1
+
+
+def test_a_running_answer_shares_its_beginning(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(unified=True)
+    system = reference.tokens("be kind and answer with few words " * 20)
+    running = engine.submit(prompt_of(system, max_tokens=600))
+    stream = running.stream()
+    next(stream)
+    other = (*system, *reference.tokens(" what is the time"))
+    assert ask(engine, other).tokens == reference.greedy(other, 40)
+    assert engine.stats().reused >= len(system) - 1
+    stream.close()  # type: ignore[attr-defined]  # it is a generator
+    wait_until_quiet(engine)
+
+
+# --- coming, leaving, stopping
+
+
+@CACHES
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_leaks_however_they_come_and_go(
+    open_engine: OpenEngine, reference: Reference, unified: bool, seed: int
+) -> None:
+    chance = random.Random(seed)
+    engine = open_engine(unified=unified, slots=3, context_tokens=512, shared_tokens=1024, limits=SMALL_STEPS)
+    texts = sentences(20, seed)
+    threads = []
+
+    def attend(fields: dict[str, Any], prompt: tuple[int, ...], patience: int, late_s: float) -> None:
+        time.sleep(late_s)
+        asked = iter(range(10_000))
+        *_, end = engine.submit(prompt_of(prompt, **fields)).stream(lambda: next(asked) >= patience)
+        assert isinstance(end, Completion)
+
+    for text in texts:
+        fields = {
+            "max_tokens": chance.randint(1, 60),
+            "temperature": chance.choice([0.0, 1.0]),
+            "stop": chance.choice([(), ("e",), ("the ", "of")]),
+            "priority": chance.choice(list(Priority)),
+            "owner": chance.choice("abc"),
+            "deadline_s": chance.choice([None, None, 0.02]),
+        }
+        arguments = (fields, reference.tokens(text), chance.choice([0, 3, 1000]), chance.random() * 0.2)
+        threads.append(threading.Thread(target=attend, args=arguments))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until_quiet(engine)
+
+
+def test_cancel_while_the_prompt_is_read(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(slots=1, limits=Limits(prefill_chunk=8, min_chunk=1, step_s=0.0))
+    answer = engine.submit(prompt_of(reference.tokens("what is the time " * 200)))
+    while not answer.sequence.computed:
+        time.sleep(0.0005)
+    answer.cancel()
+    said = read(answer)
+    assert said.deltas == ()
+    assert said.end.finish_reason == "cancelled"
+    assert 0 < len(engine._scheduler.prefixes.slots[0].tokens) < len(answer.sequence.tokens)
+    wait_until_quiet(engine)
+    assert ask(engine, reference.tokens("again")).end.finish_reason == "length"
+
+
+def test_who_stops_reading_frees_the_slot(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(slots=1)
+    stream = engine.submit(prompt_of(reference.tokens("hello"), max_tokens=900)).stream()
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    wait_until_quiet(engine)
+
+
+def test_a_deadline_ends_the_answer(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(slots=1)
+    said = ask(engine, reference.tokens("hello"), max_tokens=1000, deadline_s=0.05)
+    assert said.end.finish_reason == "cancelled"
+    assert 0 < len(said.tokens) < 1000
+
+
+def test_stop_strings(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine()
+    prompt = reference.tokens("hello")
+    whole = ask(engine, prompt).text
+    for start in range(2, len(whole) - 5, 3):
+        stop = whole[start : start + 4]
+        said = ask(engine, prompt, stop=("\x00never", stop))
+        assert said.text == whole[: whole.find(stop)]
+        assert said.end.finish_reason == "stop"
+    wait_until_quiet(engine)
+
+
+@CACHES
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0, "seed": 11}], ids=["greedy", "seeded"])
+def test_a_resumed_answer_is_the_same_answer(
+    open_engine: OpenEngine, reference: Reference, unified: bool, sampling: dict[str, Any]
+) -> None:
+    engine = open_engine(unified=unified, reuse=False)
+    prompt = reference.tokens("what is the time")
+    whole = ask(engine, prompt, **sampling)
+    for cut in (1, 2, len(whole.deltas) // 2, len(whole.deltas) - 1):
+        tokens = tuple(token for delta in whole.deltas[:cut] for token in delta.tokens)
+        text = "".join(delta.text for delta in whole.deltas[:cut])
+        rest = ask(engine, prompt, resumed=tokens, shown=text, **sampling)
+        assert text + rest.text == whole.text
+        assert tokens + rest.tokens == whole.tokens
+        assert rest.end == whole.end
+
+
+def test_the_context_is_the_end(open_engine: OpenEngine) -> None:
+    for unified in (False, True):
+        engine = open_engine(unified=unified, context_tokens=256)
+        said = ask(engine, [5] * 200, max_tokens=1000)
+        assert said.end == Completion("length", 200, 56)
+        with pytest.raises(PromptTooLong, match="256"):
+            engine.submit(prompt_of([5] * 256))
+        assert ask(engine, [5] * 255, max_tokens=9).end == Completion("length", 255, 1)
+        wait_until_quiet(engine)
+
+
+# --- classes and queue
+
+
+def test_chat_passes_summaries(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(slots=2)
+    long = reference.tokens("the people of the house " * 60)
+    summaries = [
+        engine.submit(prompt_of([*long, place], max_tokens=300, priority=Priority.SUMMARIZE)) for place in range(4)
+    ]
+    ended: list[str] = []
+
+    def attend(name: str, answer: Any) -> None:
+        said = read(answer)
+        assert said.end.finish_reason == "length"
+        ended.append(name)
+
+    threads = [threading.Thread(target=attend, args=("summary", answer)) for answer in summaries]
+    chat = engine.submit(prompt_of(reference.tokens("hello"), max_tokens=10))
+    threads.append(threading.Thread(target=attend, args=("chat", chat)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended[0] == "chat"
+    wait_until_quiet(engine)
+
+
+def test_a_preempted_answer_is_the_same_answer(open_engine: OpenEngine, reference: Reference) -> None:
+    for unified in (False, True):
+        engine = open_engine(unified=unified, slots=1)
+        prompt = reference.tokens("a summary of the day")
+        answer = engine.submit(prompt_of(prompt, max_tokens=150, priority=Priority.SUMMARIZE))
+        stream = answer.stream()
+        tokens = next(stream).tokens  # type: ignore[union-attr]
+        for place in range(3):
+            assert ask(engine, [place + 3] * 20, max_tokens=5).end.finish_reason == "length"
+        for item in stream:
+            tokens += item.tokens if isinstance(item, Delta) else ()
+        assert tokens == reference.greedy(prompt, 150)
+        wait_until_quiet(engine)
+
+
+def test_who_waits_is_told_his_place(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(slots=1)
+    ask(engine, reference.tokens("hello"))
+    running, *waiting = [engine.submit(prompt_of(reference.tokens("hello"), max_tokens=900)) for _ in range(3)]
+    end = time.monotonic() + 5
+    while engine.waiting(waiting[1]) is None and time.monotonic() < end:
+        time.sleep(0.01)
+    place, eta = engine.waiting(waiting[1]) or (0, None)
+    assert place == 2
+    assert eta is not None
+    assert eta > 0
+    assert engine.waiting(running) is None
+    for answer in (running, *waiting):
+        answer.cancel()
+
+
+# --- drawing
+
+
+def test_logprobs_are_told_with_each_token(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine()
+    said = ask(engine, reference.tokens("hello"), logprobs=3)
+    for delta in said.deltas:
+        assert isinstance(delta, LogprobDelta)
+        assert tuple(told.token for told in delta.logprobs) == delta.tokens
+        for told in delta.logprobs:
+            assert told.top[0] == (told.token, told.logprob)  # greedy draws the likeliest
+            assert sum(math.exp(one) for _, one in told.top) <= 1.0 + 1e-6
+    assert ask(engine, reference.tokens("hello")).tokens == said.tokens
+
+
+def test_bias_and_penalties_change_what_is_drawn(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine()
+    prompt = reference.tokens("hello")
+    plain = ask(engine, prompt)
+    without = ask(engine, prompt, logit_bias={plain.tokens[0]: -math.inf, 10**9: 5.0})
+    assert plain.tokens[0] not in without.tokens
+    always = ask(engine, prompt, logit_bias={plain.tokens[3]: 1000.0})
+    assert set(always.tokens) == {plain.tokens[3]}
+    varied = ask(engine, prompt, logit_bias={plain.tokens[3]: 30.0}, presence_penalty=1000.0)
+    assert len(set(varied.tokens)) == len(varied.tokens)
+
+
+# --- failing
+
+
+def test_a_failed_step_fails_its_answers_and_no_others(
+    open_engine: OpenEngine, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine()
+    decode, failures = engine._runner.decode, iter([True, False])
+
+    def fail_once(steps: Any) -> Any:
+        if next(failures, False):
+            raise DecodeFailed("as asked")
+        return decode(steps)
+
+    monkeypatch.setattr(engine._runner, "decode", fail_once)
+    with pytest.raises(ModelUnavailable) as caught:
+        ask(engine, reference.tokens("hello"))
+    assert caught.value.retryable
+    prompt = reference.tokens("what is the time")
+    assert ask(engine, prompt).tokens == reference.greedy(prompt, 40)
+    wait_until_quiet(engine)
+
+
+def test_an_engine_that_keeps_failing_says_so_and_hangs_nobody(
+    open_engine: OpenEngine, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine()
+
+    def fail(steps: Any) -> Any:
+        raise DecodeFailed("as asked")
+
+    monkeypatch.setattr(engine._runner, "decode", fail)
+    for _ in range(5):
+        with pytest.raises(ModelUnavailable):
+            ask(engine, reference.tokens("hello"))
+
+
+def test_closing_fails_what_is_live_as_retryable(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(slots=1)
+    answers = [engine.submit(prompt_of(reference.tokens("hello"), max_tokens=1000)) for _ in range(2)]
+    engine.close()
+    for answer in answers:
+        with pytest.raises(ModelUnavailable, match="closed"):
+            read(answer)
+    with pytest.raises(ModelUnavailable):
+        engine.submit(prompt_of([1]))
+    engine.close()
+
+
+def test_tokens_of_another_model_are_refused(open_engine: OpenEngine) -> None:
+    engine = open_engine()
+    for tokens in ([], [-1], [10**6]):
+        with pytest.raises(Unusable):
+            engine.submit(prompt_of(tokens))
+    with pytest.raises(Unusable):
+        engine.submit(prompt_of([1], resumed=(10**6,)))
