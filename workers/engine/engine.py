@@ -116,6 +116,11 @@ class Engine:
                 self._inbox.put(live)
         return Answer(live, lambda: self._inbox.put(None))
 
+    @property
+    def is_running(self) -> bool:
+        """False once it was closed or has given up after failures in a row: load another."""
+        return not (self._ended or self._closing)
+
     def stats(self) -> Stats:
         return self._gauges.stats
 

@@ -34,7 +34,7 @@ class ExtractiveAnswerer:
 
     def __init__(self, problem: str | None = None) -> None:
         """`problem`: why the configured model is not there, as one sentence."""
-        self._problem = problem
+        self.problem = problem
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())
@@ -54,7 +54,7 @@ class ExtractiveAnswerer:
         yield Completion(reason, prompt_tokens, self.count_tokens(said))
 
     def _answer(self, request: ChatRequest) -> str:
-        notice = " ".join(filter(None, (NOTICE, self._problem, HELP)))
+        notice = " ".join(filter(None, (NOTICE, self.problem, HELP)))
         question = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
         quotes = _best_quotes(question, request.passages)
         return "\n\n".join((notice, FOUND, *quotes) if quotes else (notice, NOT_FOUND))
