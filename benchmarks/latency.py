@@ -7,6 +7,7 @@ import time
 
 from benchmarks.bench import Bench
 from benchmarks.house import House
+from benchmarks.processes import Trouble
 from benchmarks.report import Table, below, percentile
 from benchmarks.web import Web
 
@@ -46,6 +47,8 @@ def _try(web: Web) -> dict[str, float]:
     accepted = 1000 * (time.perf_counter() - started)
     for kind in web.event_types(job["id"]):
         seen[kind] = 1000 * (time.perf_counter() - started)
+    if missing := {"queued", "started", "done"} - seen.keys():
+        raise Trouble(f"the events of a job ended without {', '.join(sorted(missing))}")
     return {ACCEPTED: accepted, FIRST: seen["queued"], STARTED: seen["started"], ENDED: seen["done"]}
 
 
