@@ -70,6 +70,12 @@ def load_json(owner_id: str, job_id: str, shape: Shape = job_json) -> tuple[Job,
         return job, shape(session, job)
 
 
+def _as_accepted(job: Job) -> Json:
+    """The job as it was written, without reading it again."""
+    with reading() as session:
+        return job_json(session, job)
+
+
 async def respond(
     request: AnyRequest, job: Job, wish: Preference, shape: Shape | None = None, *, cancel_on_disconnect: bool = False
 ) -> Response[Any]:
@@ -78,8 +84,10 @@ async def respond(
     ended = False
     if wish.wait_s > 0:
         ended = await _wait(request, hub, job.id, wish.wait_s, cancel_on_disconnect)
-    done, body = await in_thread(load_json, request.user.id, job.id, job_json)
     headers = {"Location": f"/api/jobs/{job.id}", **({"Preference-Applied": wish.applied} if wish.applied else {})}
+    if wish.wait_s <= 0:
+        return Response(await in_thread(_as_accepted, job), status_code=202, headers=headers)
+    done, body = await in_thread(load_json, request.user.id, job.id, job_json)
     if not ended:
         return Response(body, status_code=202, headers=headers)
     if shape is None:

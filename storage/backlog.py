@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -14,6 +15,10 @@ from storage.jobs import TERMINAL, queued, running, serial_free
 from storage.tables import Job, utcnow
 
 _jobs: Table = Job.__table__  # type: ignore[attr-defined]
+
+# An estimate for every job shown need not be read for every job shown.
+MEAN_AGE_S = 1.0
+_means: dict[str, tuple[float, float | None]] = {}
 
 # --- upkeep -----------------------------------------------------------------------------------------------------------
 
@@ -115,7 +120,14 @@ def position(session: Session, job: Job) -> int:
 
 
 def mean_run_s(session: Session, kind: str) -> float | None:
-    """Mean seconds the last twenty finished jobs of this kind ran; None before the first."""
+    """Mean seconds the last twenty finished jobs of this kind ran, at most MEAN_AGE_S old; None before the first."""
+    known = _means.get(kind)
+    if known is None or known[1] is None or time.monotonic() - known[0] > MEAN_AGE_S:
+        known = _means[kind] = (time.monotonic(), _read_mean_run_s(session, kind))
+    return known[1]
+
+
+def _read_mean_run_s(session: Session, kind: str) -> float | None:
     query = (
         select(_jobs.c.started_at, _jobs.c.finished_at)
         .where(_jobs.c.kind == kind, _jobs.c.status == "succeeded")

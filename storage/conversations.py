@@ -110,6 +110,20 @@ def match_titles(session: Session, owner_id: str, words: Sequence[str], limit: i
 # --- imports ----------------------------------------------------------------------------------------------------------
 
 
+# Built once: an import runs them for every conversation, and building them costs more than running them.
+_KNOWN = (
+    select(_conversations.c.id, _conversations.c.content_hash, _conversations.c.title_is_custom)
+    .where(
+        _conversations.c.owner_id == bindparam("owner"),
+        _conversations.c.source == bindparam("of_source"),
+        _conversations.c.native_id == bindparam("as_native"),
+    )
+    .with_for_update()
+)
+_INSERT_CONVERSATION = insert(_conversations)
+_INSERT_MESSAGES = insert(_messages)
+
+
 def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messages: list[dict[str, Any]]) -> Upserted:
     """Write an imported conversation once, however often it comes.
 
@@ -117,18 +131,12 @@ def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messag
     with `parent_native_id` in place of `parent_id`, parents before children. What was said here since is kept, and so
     is a title a person gave. Messages the source no longer has stay, off the shown path.
     """
-    identity = (
-        _conversations.c.owner_id == owner_id,
-        _conversations.c.source == conversation["source"],
-        _conversations.c.native_id == conversation["native_id"],
-    )
-    columns = (_conversations.c.id, _conversations.c.content_hash, _conversations.c.title_is_custom)
-    known = session.execute(select(*columns).where(*identity).with_for_update()).first()
+    identity = {"owner": owner_id, "of_source": conversation["source"], "as_native": conversation["native_id"]}
+    known = session.execute(_KNOWN, identity).first()
     if known is None:
         conversation_id = new_id()
-        session.execute(
-            insert(_conversations).values(id=conversation_id, owner_id=owner_id, **_insert_defaults(), **conversation)
-        )
+        row = {"id": conversation_id, "owner_id": owner_id, **_insert_defaults(), **conversation}
+        session.execute(_INSERT_CONVERSATION, row)
         _insert_messages(session, conversation_id, messages, {})
         return Upserted("created", conversation_id, len(messages))
     if known.content_hash == conversation["content_hash"]:
@@ -165,7 +173,7 @@ def _insert_messages(
         row["conversation_id"] = conversation_id
         rows.append(row)
     if rows:
-        session.execute(insert(_messages), rows)
+        session.execute(_INSERT_MESSAGES, rows)
 
 
 def _merge_messages(session: Session, conversation_id: str, messages: list[dict[str, Any]]) -> int:

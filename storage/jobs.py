@@ -14,11 +14,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import orjson
 from sqlalchemy import Row, Table, and_, bindparam, exists, func, insert, literal_column, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session, col
 
 from config.errors import Conflict, NotFound, QueueFull, Unusable
@@ -165,13 +167,21 @@ _CLAIM = (
     )
     .returning(*_jobs.c)
 )
-_END = update(_jobs).where(*_held).returning(_jobs.c.serial_key, _jobs.c.webhook_url, _jobs.c.owner_id)
 _RENEW = (
     update(_jobs)
     .where(*_held)
     .values(lease_until=bindparam("until"), event_seq=bindparam("seq"), progress=bindparam("reported"))
     .returning(_jobs.c.cancel_requested)
 )
+
+
+@cache
+def _ending(names: tuple[str, ...]) -> ReturningUpdate[Any]:
+    """The end of a job that sets these columns; there are a handful of such sets."""
+    values = {name: bindparam(f"new_{name}", type_=_jobs.c[name].type) for name in names}
+    return (
+        update(_jobs).where(*_held).values(values).returning(_jobs.c.serial_key, _jobs.c.webhook_url, _jobs.c.owner_id)
+    )
 
 
 def _lease_end() -> datetime:
@@ -214,7 +224,8 @@ def fence(session: Session, job_id: str, attempt: int, **values: Any) -> None:
 def finish(session: Session, job_id: str, attempt: int, status: str, *, event_seq: int, **values: Any) -> list[str]:
     """End a running job in the same transaction as its effect. Returns ids of jobs to be sent after the commit."""
     ended = {"status": status, "finished_at": utcnow(), "lease_until": None, "event_seq": event_seq, **values}
-    row = session.execute(_END.values(ended), {"job_id": job_id, "held_attempt": attempt}).first()
+    parameters = {"job_id": job_id, "held_attempt": attempt, **{f"new_{name}": ended[name] for name in ended}}
+    row = session.execute(_ending(tuple(ended)), parameters).first()
     if row is None:
         raise LeaseLost(job_id)
     return _after_end(session, job_id, row.serial_key, row.webhook_url, row.owner_id)

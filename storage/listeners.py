@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,10 +47,23 @@ RowReader = Callable[[str], Awaitable[RowState]]
 class _Listener:
     pending: deque[Event] = field(default_factory=lambda: deque(maxlen=BUFFER_EVENTS))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    unsure: bool = True  # something may have been said that is not in `pending`
 
     def push(self, event: Event) -> None:
         self.pending.append(event)
         self.wake.set()
+
+    def look(self) -> None:
+        self.unsure = True
+        self.wake.set()
+
+    def following(self, last: int) -> Iterator[Event]:
+        """What memory holds directly behind `last`."""
+        while self.pending and self.pending[0].seq <= last + 1:
+            event = self.pending.popleft()
+            if event.seq > last:
+                last = event.seq
+                yield event
 
 
 class EventHub:
@@ -129,27 +142,35 @@ class EventHub:
                     await listener.wake.wait()
             except TimeoutError:
                 row = await self._read_row(job_id)
+                listener.unsure = True
                 silent_s += pause_s
                 if silent_s >= get_settings().sse_heartbeat_s:
                     silent_s = 0.0
                     yield None
 
     async def _catch_up(self, job_id: str, last: int, listener: _Listener) -> AsyncIterator[Event]:
-        """What is new after `last`: from memory while it follows on, else from the stream."""
-        read = not listener.pending
-        while read or listener.pending:
-            if read or listener.pending[0].seq > last + 1:
-                before, read = last, False
-                try:
-                    async for event in self._replay(job_id, last):
+        """What is new after `last`: from memory while it follows on; the stream is read where memory may have missed
+        something."""
+        while True:
+            for event in listener.following(last):
+                last = event.seq
+                yield event
+            if not (listener.unsure or listener.pending):
+                return
+            listener.unsure, before = False, last
+            try:
+                async for stored in self._replay(job_id, last):
+                    for event in listener.following(last):  # heard while the stream was being read, or emptied
                         last = event.seq
                         yield event
-                except (RedisError, TimeoutError):
-                    return  # the row answers meanwhile, and the next recheck looks again
-                if last > before or not listener.pending:
-                    continue
-            event = listener.pending.popleft()  # follows on, is known, or has a gap before it that the stream has too
-            if event.seq > last:
+                    if stored.seq > last:
+                        last = stored.seq
+                        yield stored
+            except (RedisError, TimeoutError):
+                listener.unsure = True  # the row answers meanwhile, and the next recheck looks again
+                return
+            if last == before and listener.pending and listener.pending[0].seq > last + 1:
+                event = listener.pending.popleft()  # what lies before it is in the stream no more
                 last = event.seq
                 yield event
 
@@ -238,7 +259,7 @@ class EventHub:
             if confirmed := self._confirmed.pop(job_id, None):
                 confirmed.set()
             for listener in listeners:
-                listener.wake.set()  # what was said while the channel was away
+                listener.look()  # what was said while the channel was away
         elif message["type"] == "message":
             event = parse_live(message["data"])
             for listener in listeners:

@@ -132,12 +132,9 @@ class _Slice:
         return ledger
 
     def _tell(self, ledger: list[dict[str, Any]]) -> None:
-        for row in ledger:
-            if row["item_index"] < ITEM_EVENTS or (row["status"] == "failed" and row["item_index"] < 10 * ITEM_EVENTS):
-                self._run.emit(
-                    "item",
-                    **{name: row[name] for name in ("item_index", "status", "reason", "title", "conversation_id")},
-                )
+        names = ("item_index", "status", "reason", "title", "conversation_id")
+        told = [row for row in ledger if row["item_index"] < ITEM_EVENTS * (10 if row["status"] == "failed" else 1)]
+        self._run.emit_all({"type": "item", **{name: row[name] for name in names}} for row in told)
         last = self._items[-1]
         self._run.progress(last.bytes_done, last.bytes_total, "bytes", "importing", conversations=last.index + 1)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -91,6 +91,11 @@ class JobRun:
         self._unsent.append(NewEvent({"type": kind, **fields}, resume))
         self._send()
 
+    def emit_all(self, events: Iterable[dict[str, Any]]) -> None:
+        """Append several events in one go."""
+        self._unsent += [NewEvent(fields) for fields in events]
+        self._send()
+
     def content(self, text: str, tokens: tuple[int, ...] = ()) -> None:
         """A piece of the answer."""
         if self.first_output_at is None:
@@ -156,7 +161,8 @@ class JobRun:
 
     @contextmanager
     def slice(self, **values: Any) -> Iterator[Session]:
-        """A transaction that commits only while this attempt holds the job; `values` are job columns to record."""
+        """A transaction that commits only while this attempt holds the job; `values` are job columns to record.
+        Events are emitted outside of it: a log that was lost opens a transaction of its own."""
         with transaction() as session:
             jobs.fence(session, self.id, self.attempt, **values)
             yield session

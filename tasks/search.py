@@ -23,6 +23,8 @@ SEARCH_TASK = "search.query"
 SNIPPET_CHARS = 320
 # Several chunks of one conversation share a hit, so more are fetched than hits are wanted.
 CHUNKS_PER_HIT = 5
+# A conversation longer than this may still crowd the others out of what it asks; the index slows down with each.
+MOST_DROPPED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,12 @@ def _nearest(owner_id: str, text: str, limit: int, *, not_in: str | None = None)
     """Chunks above the noise, nearest first."""
     embedder = registry.embedder()
     vector = embedder.embed([text], urgent=True)[0]
-    found = VectorIndex(embedder.name).query(vector, owner_id, limit, not_in=not_in)
-    near = [(chunk_id, score) for chunk_id, score in found if score >= get_settings().search_min_score]
+    # What is left out is fetched and dropped: the index's own filter finds next to nothing where most is filtered out.
+    with reading() as session:
+        dropped = chunks.ids_of(session, not_in) if not_in is not None else set()
+    found = VectorIndex(embedder.name).query(vector, owner_id, limit + min(len(dropped), MOST_DROPPED))
+    wanted = [(chunk_id, score) for chunk_id, score in found if chunk_id not in dropped]
+    near = [(chunk_id, score) for chunk_id, score in wanted if score >= get_settings().search_min_score][:limit]
     with reading() as session:
         rows = chunks.load(session, owner_id, [chunk_id for chunk_id, _ in near])
     return [(rows[chunk_id], score) for chunk_id, score in near if chunk_id in rows]

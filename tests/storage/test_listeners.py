@@ -16,6 +16,7 @@ from storage import listeners
 from storage.events import (
     FIRST,
     NEXT,
+    RESTART,
     Event,
     EventLog,
     NewEvent,
@@ -379,6 +380,44 @@ async def test_a_gap_that_cannot_be_read_now_is_no_loss(
         write(log, "done", floor=4)
         await until(found, 5)
     assert shape(found) == WHOLE
+
+
+async def test_a_log_emptied_while_it_is_being_read(
+    hub: EventHub, log: EventLog, rows: Rows, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said just before is in memory, and the stream begins behind it: both are heard, in order."""
+    assert hub._redis is not None
+    really, unhappened = hub._redis.xrange, [True]
+
+    async def emptied(*given: Any, **options: Any) -> Any:
+        if unhappened:
+            unhappened.clear()
+            write(log, "content", "content", floor=2)
+            client.flushall()
+            log.append(JOB, 1, [NewEvent({"type": "reset"})], floor=4, mode=RESTART)
+            (listener,) = hub._listeners[JOB]
+            await until_true(lambda: len(listener.pending) >= 3, "the channel")
+        return await really(*given, **options)
+
+    write(log, "started", floor=1)
+    monkeypatch.setattr(hub._redis, "xrange", emptied)
+    async with following(hub, 2) as found:
+        await until(found, 3)
+    assert shape(found) == [(3, "content"), (4, "content"), (5, "reset")]
+
+
+async def test_a_listener_that_keeps_up_does_not_read_the_stream(
+    hub: EventHub, log: EventLog, client: redis.Redis
+) -> None:
+    async with following(hub) as found:
+        await until(found, 1)
+        write(log, "started", floor=1)
+        await until(found, 2)
+        client.config_resetstat()
+        for at in range(100):
+            write(log, "content", floor=2 + at)
+        await until(found, 102)
+    assert client.info("commandstats").get("cmdstat_xrange", {"calls": 0})["calls"] <= 1
 
 
 # --- the one connection

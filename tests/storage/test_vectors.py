@@ -45,14 +45,6 @@ def test_owners_do_not_see_each_other(index: VectorIndex) -> None:
     assert index.query(unit(1, 0), "nobody", 5) == []
 
 
-def test_one_conversation_can_be_left_out(index: VectorIndex) -> None:
-    metadatas = [
-        {"owner_id": owner, "conversation_id": talk} for owner, talk in (("me", "a"), ("me", "b"), ("you", "c"))
-    ]
-    index.upsert(["one", "two", "three"], np.stack([unit(1, 0)] * 3), metadatas)
-    assert [name for name, _ in index.query(unit(1, 0), "me", 5, not_in="a")] == ["two"]
-
-
 def test_the_same_id_again_replaces(index: VectorIndex) -> None:
     put(index, "me", a=unit(1, 0))
     put(index, "me", a=unit(0, 1))

@@ -19,6 +19,8 @@ from tasks.search import Retrieval, find_conversations, find_passages, snippet
 from tests import factories
 
 GARDEN = ("When do I prune roses?", "Prune roses in early spring, before the buds open.")
+TALK = """soil water frost light thorn cane bud leaf glove saw knife angle cut wound sap wax year month week sun shade
+north south wall fence climber shrub tree hedge border mulch compost bone meal aphid spot rust mildew spray soap oil"""
 DATABASE = ("What is a partial index?", "A partial index holds only the rows that a condition selects.")
 
 searching = pytest.mark.usefixtures("sqlite", "held", "clean_redis", "hashing")
@@ -118,10 +120,13 @@ def test_passages_for_a_prompt_are_the_best_ones() -> None:
 @searching
 def test_the_conversation_that_asks_does_not_crowd_out_the_others() -> None:
     """A long talk about roses is nearest to a question about roses; what is wanted is what was said elsewhere."""
-    asking = said(*[f"prune roses in early spring {number}" for number in range(60)], native_id="a")
-    elsewhere = said("roses are pruned in spring", native_id="b")
+    words = TALK.split()
+    talk = [f"Prune roses in spring: {' '.join(words[at % 7 :: 7])} {word}." for at, word in enumerate(words)]
+    asking = said(*talk, native_id="a")
+    elsewhere = said("Roses are pruned in spring, they say.", native_id="b")
     index()
-    passages = find_passages(Retrieval(LOCAL_OWNER, "prune roses in early spring", 3, not_in=asking))
+    assert {hit for hit, _ in found("prune roses in spring", limit=1)} == {asking}
+    passages = find_passages(Retrieval(LOCAL_OWNER, "prune roses in spring", 3, not_in=asking))
     assert [passage.conversation_id for passage in passages] == [elsewhere]
 
 
