@@ -108,11 +108,12 @@ def sqlite(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch) -> Iter
 def _fresh_database(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch, dialect: str) -> Iterator[str]:
     from sqlmodel import SQLModel
 
+    from storage import backlog, users
     from storage import database as db
-    from storage import users
     from storage.ids import new_id
 
     db.dispose()
+    backlog._means.clear()
     if dialect == "postgresql":
         server = request.getfixturevalue("_postgres_schema")
         name = "t" + new_id().replace("-", "")

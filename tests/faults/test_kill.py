@@ -165,8 +165,10 @@ def test_emptied_redis_with_jobs_queued_and_running(system: Running) -> None:
         queued = [submit(system.url, "noop", input={"echo": number}) for number in range(20)]
         running_id = chat(system, "What if all is forgotten?", max_tokens=3000)
         with ThreadPoolExecutor(1) as threads:
-            steady = threads.submit(follow, system.url, running_id)  # connected all the time
+            heard = Seen()
+            steady = threads.submit(follow, system.url, running_id, heard)  # connected all the time
             seen = follow(system.url, running_id, stop=in_the_middle)
+            wait_until(lambda: in_the_middle(heard), what="the other listener to hear something")
             redis_of(system).flushall()
             follow(system.url, running_id, seen)
     finally:
