@@ -157,7 +157,7 @@ def ports(patient: Patient) -> list[Check]:
 def language_model(patient: Patient) -> Check:
     settings = patient.settings
     if not settings.model_path:
-        mend = "download any GGUF file (huggingface.co has thousands) and set MODEL_PATH to it"
+        mend = "download any GGUF file from a model hub and set MODEL_PATH to it"
         if settings.model_repo:
             return Check("model", "info", "MODEL_REPO is not fetched by this version", mend)
         return Check(
