@@ -17,7 +17,7 @@ from litestar.response import Stream
 from api.auth import Caller
 from api.intake import AnyRequest
 from api.threads import reading as in_thread
-from api.waiting import load_json
+from api.waiting import require_job
 from config.errors import BackchannelError, NotFound, Unavailable, Unusable
 from config.logging import log
 from storage.listeners import EventHub
@@ -43,7 +43,7 @@ async def job_events(
         int | None, Parameter(ge=0, description="Last number you have; as the header Last-Event-ID")
     ] = None,
 ) -> Stream:
-    await in_thread(load_json, request.user.id, job_id)  # 404 before the stream starts
+    await in_thread(require_job, request.user.id, job_id)  # 404 before the stream starts
     return Stream(
         server_sent(request.app.state.hub, job_id, _start(request, after)),
         media_type="text/event-stream",
@@ -144,7 +144,7 @@ async def _obey(
         if len(readers) >= MAX_SUBSCRIPTIONS:
             raise Unusable(f"One connection listens to at most {MAX_SUBSCRIPTIONS} jobs.")
         try:
-            await in_thread(load_json, socket.user.id, job_id)
+            await in_thread(require_job, socket.user.id, job_id)
         except NotFound as error:
             await outgoing.put(_refusal(error, job_id))
             continue

@@ -70,6 +70,12 @@ def load_json(owner_id: str, job_id: str, shape: Shape = job_json) -> tuple[Job,
         return job, shape(session, job)
 
 
+def require_job(owner_id: str, job_id: str) -> None:
+    """Raises NotFound, also for somebody else's."""
+    with reading() as session:
+        jobs.get(session, job_id, owner_id)
+
+
 def _as_accepted(job: Job) -> Json:
     """The job as it was written, without reading it again."""
     with reading() as session:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import IO
 
@@ -53,12 +52,6 @@ def store(source: IO[bytes], limit_bytes: int) -> tuple[str, int]:
         return name, size
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def free_bytes() -> int:
-    root = get_settings().data_dir
-    root.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(root).free
 
 
 def purge(keep: set[str], older_than_s: float, now_s: float) -> int:

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-
 from uuid_utils import uuid7
 
 
 def new_id() -> str:
     return str(uuid7())
-
-
-def is_id(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.workers.llm.answers import Answer as Said
 from workers.engine.answer import Answer
 from workers.engine.engine import Engine
 from workers.engine.sequence import Prompt
@@ -34,20 +34,6 @@ class Reference:
         self.llama.reset()
         drawn = self.llama.generate(list(prompt), temp=0.0)
         return tuple(token for token, _ in zip(drawn, range(count), strict=False))
-
-
-@dataclass(frozen=True)
-class Said:
-    deltas: tuple[Delta, ...]
-    end: Completion
-
-    @property
-    def text(self) -> str:
-        return "".join(delta.text for delta in self.deltas)
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        return tuple(token for delta in self.deltas for token in delta.tokens)
 
 
 def prompt_of(tokens: Sequence[int], *, max_tokens: int = 40, temperature: float = 0.0, **fields: Any) -> Prompt:
