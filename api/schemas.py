@@ -104,12 +104,31 @@ class EmbedIn(Body):
     """Embed what changed; there is nothing to choose."""
 
 
+class SummarizeIn(Body):
+    conversation_id: str = Field(max_length=36)
+    model: Annotated[str | None, Storable] = Field(default=None, max_length=200)
+    replace_edited: bool = Field(default=False, description="Also where a person has written the summary")
+
+
+class PullIn(Body):
+    """A GGUF file on the hub: owner/repository, with `:Q4_K_M` or `/file.gguf` behind it; empty: the default."""
+
+    model: str = Field(default="", max_length=300, pattern=r"^(?:[\w.\-]+/[\w.\-]+(?:[:/@][\w.\-/]+)*)?$")
+
+
 class NoopIn(Body):
     echo: Annotated[Any, Storable] = None
 
 
 # Kinds a client may submit.
-INPUTS: dict[Kind, type[Body]] = {Kind.CHAT: ChatIn, Kind.IMPORT: ImportIn, Kind.EMBED: EmbedIn, Kind.NOOP: NoopIn}
+INPUTS: dict[Kind, type[Body]] = {
+    Kind.CHAT: ChatIn,
+    Kind.IMPORT: ImportIn,
+    Kind.SUMMARIZE: SummarizeIn,
+    Kind.EMBED: EmbedIn,
+    Kind.PULL: PullIn,
+    Kind.NOOP: NoopIn,
+}
 
 
 class JobIn(Body):

@@ -111,3 +111,22 @@ def check() -> None:
     except CommandError as error:
         raise click.ClickException(str(error)) from error
     click.echo("the migrations make what the tables say")
+
+
+@command.command(help="Write a new migration from the difference between the tables in the code and the database.")
+@click.argument("description")
+def revision(description: str) -> None:
+    from alembic import command as alembic
+
+    from storage.database import alembic_config
+
+    with explained():
+        found = revisions()
+        if found.current != found.newest:
+            raise click.ClickException("The database is older than its migrations: run backchannel db upgrade first.")
+        number = f"{int(found.newest or 0) + 1:04d}"
+        with open(os.devnull, "w") as devnull:  # noqa: PTH123 - a device, not a path of ours
+            config = alembic_config()
+            config.stdout = devnull
+            alembic.revision(config, description, autogenerate=True, rev_id=number)
+    click.echo(f"wrote migration {number}: {description}; read it before you commit it")

@@ -12,9 +12,13 @@ BackchannelError            code, HTTP status, retryable
 │   ├── PromptTooLong
 │   └── UnreadableImport
 ├── QueueFull               429  Retry-After
-└── Unavailable             503  retryable: a part is not there right now
-    ├── ModelUnavailable
-    └── WorkerLost
+├── ProviderRefused         502  a provider will not do it, however often it is asked
+├── Unavailable             503  retryable: a part is not there right now; Retry-After says when to come back
+│   ├── ModelUnavailable
+│   ├── ProviderUnavailable
+│   └── WorkerLost
+├── DeadlineExceeded        504  not done when it had to be
+└── NoSpace                 507  the disk is too small for it
 """
 
 from __future__ import annotations
@@ -108,6 +112,12 @@ class QueueFull(BackchannelError):
     retryable = True
 
 
+class ProviderRefused(BackchannelError):
+    code = "provider_refused"
+    title = "Refused by the provider"
+    status = 502
+
+
 class Unavailable(BackchannelError):
     code = "unavailable"
     title = "Unavailable"
@@ -120,9 +130,26 @@ class ModelUnavailable(Unavailable):
     title = "Model unavailable"
 
 
+class ProviderUnavailable(Unavailable):
+    code = "provider_unavailable"
+    title = "Provider unavailable"
+
+
 class WorkerLost(Unavailable):
     code = "worker_lost"
     title = "Worker lost"
+
+
+class DeadlineExceeded(BackchannelError):
+    code = "deadline_exceeded"
+    title = "Deadline exceeded"
+    status = 504
+
+
+class NoSpace(BackchannelError):
+    code = "insufficient_storage"
+    title = "Insufficient storage"
+    status = 507
 
 
 def status_of(code: str) -> int | None:

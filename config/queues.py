@@ -11,7 +11,9 @@ class Kind(StrEnum):
 
     CHAT = "chat"
     IMPORT = "import"
+    SUMMARIZE = "summarize"
     EMBED = "embed"
+    PULL = "pull"
     WEBHOOK = "webhook"
     NOOP = "noop"
 
@@ -33,7 +35,9 @@ class KindSpec:
 KINDS: dict[Kind, KindSpec] = {
     Kind.CHAT: KindSpec("chat", "chat.reply"),
     Kind.IMPORT: KindSpec("import", "import.run", max_failures=8),
+    Kind.SUMMARIZE: KindSpec("summarize", "summarize.run"),
     Kind.EMBED: KindSpec("embed", "embed.run", max_failures=8),
+    Kind.PULL: KindSpec("pull", "models.pull", max_failures=8),
     Kind.WEBHOOK: KindSpec("webhook", "webhook.post", max_failures=8, clients_may_submit=False),
     Kind.NOOP: KindSpec("noop", "noop.run"),
 }
@@ -42,7 +46,7 @@ KINDS: dict[Kind, KindSpec] = {
 WORKERS: dict[str, tuple[str, ...]] = {
     "generate": ("chat", "summarize", "upkeep"),
     "index": ("search", "embed"),
-    "background": ("import", "webhook", "noop", "upkeep"),
+    "background": ("import", "pull", "webhook", "noop", "upkeep"),
 }
 
 SEARCH_QUEUE = "search"

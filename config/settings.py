@@ -78,7 +78,12 @@ class Settings(BaseSettings):
 
     # --- language model
     model_path: str = ""
-    model_repo: str = ""
+    model_repo: str = ""  # on the hub: owner/repository, with :Q4_K_M or /file.gguf behind it; pulled at start
+    # What `backchannel models pull` takes when it is told nothing: 1.1 GB, answers on two cores, speaks 29 languages,
+    # Apache-2.0.
+    model_pull_default: str = "Qwen/Qwen2.5-1.5B-Instruct-GGUF:Q4_K_M"
+    hub_url: str = "https://huggingface.co"
+    hub_token: SecretStr = SecretStr("")
     model_n_ctx: int = Field(8192, ge=256)  # prompt and answer; 8k holds a long chat and costs ~1 GB of cache at 7B
     model_n_threads: int = Field(0, ge=0)  # 0: all cores but one; OpenMP on busy cores is 5–11 times slower
     model_n_gpu_layers: int = -1  # all of them; ignored by a CPU build
@@ -86,11 +91,33 @@ class Settings(BaseSettings):
     model_cache_mb: int = Field(4096, ge=64)  # what all slots' caches may take; fewer slots when it is not enough
     model_kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"  # q8_0 halves the cache at little cost in quality
     model_flash_attention: Literal["auto", "on", "off"] = "auto"
+    model_memory_mb: int = Field(0, ge=0)  # what all resident models may take; 0: what is free when one is loaded
+    # Idle conversations' caches on disk, 0 for none: reading 8k tokens again takes a CPU minutes, fetching seconds.
+    model_disk_cache_mb: int = Field(1024, ge=0)
     chat_max_tokens: int = Field(1024, ge=1)
     chat_wait_retrieval_s: float = Field(10.0, gt=0)  # then answer without sources, and say so
     generate_concurrency: int = Field(32, ge=1)  # attendants that wait; one engine decodes their answers together
     index_concurrency: int = Field(8, ge=2)  # searches waiting plus one embedding job
     background_concurrency: int = Field(4, ge=1)  # imports are CPU-bound; more only take turns
+
+    # --- remote models: each provider is there when its key, or for Ollama and compatible servers its URL, is set
+    openai_api_key: SecretStr = SecretStr("")
+    openai_base_url: str = ""
+    anthropic_api_key: SecretStr = SecretStr("")
+    anthropic_base_url: str = ""
+    xai_api_key: SecretStr = SecretStr("")
+    xai_base_url: str = ""
+    gemini_api_key: SecretStr = SecretStr("")
+    gemini_base_url: str = ""
+    ollama_url: str = ""
+    ollama_api_key: SecretStr = SecretStr("")
+    openai_compatible_url: str = ""
+    openai_compatible_api_key: SecretStr = SecretStr("")
+    models_file: Path | None = None  # more models, or other values for known ones: config/models.toml has the shape
+    provider_connect_s: float = Field(10.0, gt=0)
+    provider_silence_s: float = Field(120.0, gt=0)  # reasoning models say nothing for a minute
+    provider_max_retries: int = Field(4, ge=0)  # within an attempt: at once after a cut, else with growing pauses
+    provider_max_wait_s: float = Field(30.0, ge=0)  # a longer Retry-After gives the job back to its queue instead
 
     # --- retrieval
     embedding_model: str = ""  # a sentence-transformers name or path; default: the packaged all-MiniLM-L6-v2

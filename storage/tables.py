@@ -1,7 +1,9 @@
 """The schema. Repositories beside this file (`jobs.py`, `conversations.py`, …) hold the queries.
 
 user ──< conversation ──< message ──< chunk
-  └────< job ──< import_item
+  │            └──< summary, summary_part
+  ├────< job ──< import_item
+  └────< llm_default
 """
 
 from __future__ import annotations
@@ -195,3 +197,39 @@ class ImportItem(SQLModel, table=True):
     native_id: str | None = Field(default=None, sa_column=Column(Text))
     conversation_id: str | None = Field(default=None, max_length=36)
     messages: int = 0
+
+
+class Summary(SQLModel, table=True):
+    """What a conversation is about; one per conversation."""
+
+    conversation_id: str = Field(foreign_key="conversation.id", ondelete="CASCADE", primary_key=True, max_length=36)
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    model: str
+    is_edited: bool = False  # written or changed by a person: not overwritten without asking
+    content_version: int  # of the conversation, when this was made
+    external_id: str | None = Field(default=None, sa_column=Column(Text))  # at an external summariser
+    created_at: datetime = _time(nullable=False)
+    updated_at: datetime = _time(nullable=False)
+
+
+class SummaryPart(SQLModel, table=True):
+    """The summary of one piece of a conversation, found again by what it was made from."""
+
+    __tablename__ = "summary_part"
+
+    conversation_id: str = Field(foreign_key="conversation.id", ondelete="CASCADE", primary_key=True, max_length=36)
+    digest: str = Field(primary_key=True, max_length=64)  # of piece, prompt and model
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = _time(nullable=False)
+
+
+class LlmDefault(SQLModel, table=True):
+    """Which model does a kind of work unless somebody chose otherwise."""
+
+    __tablename__ = "llm_default"
+
+    prompt_type: str = Field(primary_key=True, max_length=64)  # "chat", "summary", …
+    provider: str
+    model: str
+    updated_by: str | None = Field(default=None, foreign_key="user.id", ondelete="SET NULL", max_length=36)
+    updated_at: datetime = _time(nullable=False)

@@ -29,6 +29,9 @@ from storage.tables import Job
 from tasks.leases import get_leases
 from tasks.run import Cancelled, Interrupted, JobRun, Outcome
 
+# However long a provider wants to be left alone, its jobs look again after this.
+MAX_ASKED_PAUSE_S = 900.0
+
 Body = Callable[[JobRun], Outcome]
 B = TypeVar("B", bound=Body)
 
@@ -133,7 +136,7 @@ def _end_badly(run: JobRun, row: ClaimedJob, error: Exception) -> None:
         return
     try:
         if problem["retryable"] and failures < row.max_failures:
-            delay_s = jobs.backoff_s(row.failures)
+            delay_s = max(jobs.backoff_s(row.failures), _asked_pause_s(known))
             log.warning(
                 "failed; will be tried again",
                 code=problem["code"],
@@ -156,6 +159,12 @@ def _end_badly(run: JobRun, row: ClaimedJob, error: Exception) -> None:
         problem["message"] = f"Given up after {failures} tries: {problem['message']}"
     log.error("failed", code=problem["code"], reason=problem["message"])
     _end(run, "failed", {"type": "error", **problem}, error=problem, failures=failures)
+
+
+def _asked_pause_s(error: BackchannelError | None) -> float:
+    """What the part that failed asked for, within reason."""
+    value = error.headers.get("Retry-After", "") if error else ""
+    return min(float(value), MAX_ASKED_PAUSE_S) if value.isdecimal() else 0.0
 
 
 def _as_known(error: Exception) -> BackchannelError | None:

@@ -15,6 +15,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from config.catalogue import EXTRACTIVE
 from config.errors import BackchannelError
 from config.logging import configure_logging, log
 from config.queues import WORKERS
@@ -70,7 +71,7 @@ def _load_models() -> None:
     structlog.contextvars.bind_contextvars(process=me.name)
     if "chat" in me.queues:
         name = registry.local_model_name(get_settings())
-        _load(me, "language", name or registry.EXTRACTIVE, registry.load_local_model)
+        _load(me, "language", name or EXTRACTIVE, registry.load_local_model)
     if "embed" in me.queues:
         _load(me, "embedding", get_settings().embedding_model or "default", registry.embedder)
     me.state = "ready"

@@ -21,11 +21,44 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message to models that can look at it. `mime_type`: image/png, application/pdf, …"""
+
+    mime_type: str
+    data: bytes = field(repr=False)
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """Something the model may ask for. `parameters` is the JSON schema of its arguments, an object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What the model asked for. `id` names it in the message that carries the result."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message of the prompt, in the order it was said."""
+    """One message of the prompt, in the order it was said.
+
+    An assistant's message may hold `tool_calls`; each is answered by a message of role `tool` with its `tool_call_id`.
+    """
 
     role: Role
     content: str
+    attachments: tuple[Attachment, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +74,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn. temperature 0 is greedy and reproducible; seed None draws a fresh one."""
+    """How the next token is drawn. temperature 0 is greedy and reproducible; seed None draws a fresh one.
+
+    A provider that lacks one of these leaves it out; what changes the meaning (`response_format`) it refuses instead.
+    """
 
     temperature: float = 0.7
     top_p: float = 0.95
@@ -50,9 +86,17 @@ class Sampling:
     seed: int | None = None
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
-    response_format: dict[str, Any] | None = (
-        None  # {"type": "json_schema", "schema": {…}} or {"type": "grammar", "grammar": "GBNF"}
-    )
+    # {"type": "json_schema", "schema": {…}}, {"type": "json_object"} or {"type": "grammar", "grammar": "GBNF"}
+    response_format: dict[str, Any] | None = None
+    repeat_penalty: float = 1.0  # 1 is none
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: dict[str, float] | None = None  # by the model's own token id, written as a string: JSON has no other
+    logprobs: int | None = None  # alternatives told with each token; None: no log-probabilities at all
+
+
+# Who goes first where a model serves many: the first before the last.
+WorkClass = Literal["voice", "chat", "summarize", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +113,62 @@ class ChatRequest:
     resume_text: str = ""
     resume_tokens: tuple[int, ...] = ()
     owner: str = ""  # whose request it is: owners share an engine fairly
+    job_id: str = ""  # under which its place in an engine's queue is told
+    work_class: WorkClass = "chat"
+    deadline_s: float | None = None  # from now; an answer that is not complete then ends with DeadlineExceeded
+    tools: tuple[Tool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural logarithms under the model's own distribution, before temperature and cuts. `token` is its text where
+    the model knows it as text only."""
+
+    token: int | str
+    logprob: float
+    top: tuple[tuple[int | str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer. `tokens` are the model's ids behind `text` (empty where a provider tells none)."""
+    """A piece of the answer. `tokens` are the model's ids behind `text` (empty where a provider tells none);
+    `logprobs`, where they were asked for, has one for each of its tokens."""
 
     text: str
     tokens: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """Last item of a stream: why it ended and what it cost (counts include what was resumed)."""
 
-    finish_reason: Literal["stop", "length", "cancelled"]
+    finish_reason: Literal["stop", "length", "cancelled", "tool_calls", "content_filter"]
     prompt_tokens: int
     completion_tokens: int
+    tool_calls: tuple[ToolCall, ...] = ()
+    cached_tokens: int | None = None  # of the prompt's, those that cost little; None where it is not told
+    reasoning_tokens: int | None = None  # of the completion's, those that were not shown
 
 
 class LanguageModel(Protocol):
     """A model that answers. `name` is what clients select and what is stored with the message."""
 
     name: str
+    provider: str  # "local", "extractive", or the provider's name in config/models.toml
     context_tokens: int  # prompt and answer together
+    abilities: frozenset[str]  # of config.catalogue.ABILITIES
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of `text` by the model's own tokenizer (an estimate where there is none)."""
+        """Tokens of `text` by the model's own tokenizer (an estimate from above where there is none)."""
         ...
 
     def stream(self, request: ChatRequest, cancelled: Callable[[], bool]) -> Iterator[Delta | Completion]:
-        """Yield deltas, then exactly one Completion. `cancelled` is asked between tokens.
+        """Yield deltas, then exactly one Completion. `cancelled` is asked between tokens, and while nothing comes.
 
-        Raises config.errors.BackchannelError: PromptTooLong, ModelUnavailable (retryable), BadRequest (bad grammar).
+        Raises config.errors.BackchannelError: PromptTooLong, ModelUnavailable and ProviderUnavailable (retryable),
+        ProviderRefused, DeadlineExceeded, Unusable (a bad grammar, a tool or a picture for a model without that
+        ability).
         """
         ...
 

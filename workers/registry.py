@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from config.catalogue import EXTRACTIVE
 from config.errors import ModelUnavailable, Unusable
 from config.settings import Settings, get_settings
 from workers.ports import Embedder, LanguageModel
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from workers.llm.extractive import ExtractiveAnswerer
     from workers.llm.local import LocalModel
 
-EXTRACTIVE = "extractive"
 # A model that could not be loaded is not tried again for every chat: reading a broken file takes seconds.
 LOAD_PAUSE_S = 30.0
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from config.errors import BackchannelError
 from workers.engine.model import Model
 from workers.engine.sampler import Sampler
-from workers.engine.sequence import LogprobDelta, Prompt, Sequence, TokenLogprob
+from workers.engine.sequence import Prompt, Sequence
 from workers.llm.answer import AnswerText
-from workers.ports import Completion, Delta
+from workers.ports import Completion, Delta, TokenLogprob
 
 Reason = Literal["stop", "length", "cancelled"]
 
@@ -82,7 +82,7 @@ class Live:
         if self.prompt.logprobs is None:
             return delta
         told = tuple(self._logprobs.popleft() for _ in delta.tokens)
-        return LogprobDelta(delta.text, delta.tokens, told)
+        return Delta(delta.text, delta.tokens, told)
 
 
 class Answer:

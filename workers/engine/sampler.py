@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from config.errors import Unusable
 from workers.engine import native
 from workers.engine.model import Model
-from workers.engine.sequence import Prompt, TokenLogprob
+from workers.engine.sequence import Prompt
 from workers.llm.library import llama_cpp
+from workers.ports import TokenLogprob
 
 _SEEDS = 0xFFFFFFFF  # this value itself means "random" to llama.cpp
 _PENALTY_WINDOW = 64

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
-from workers.ports import Delta, Sampling
+from workers.ports import Sampling
 
 
 class Priority(IntEnum):
@@ -41,22 +41,6 @@ class Prompt:
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """Natural logarithms under the model's own distribution, before temperature and cuts."""
-
-    token: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LogprobDelta(Delta):
-    """A delta of an answer that asked for log-probabilities: one for each of its tokens."""
-
-    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from config.catalogue import EXTRACTIVE
 from config.errors import Unusable
 from workers.embedding.chunking import sentences
 from workers.ports import ChatRequest, Completion, Delta, Passage
@@ -29,7 +30,8 @@ class ExtractiveAnswerer:
     """The answer depends on the request alone, so an interrupted one continues where it stopped. Words count as
     tokens."""
 
-    name = "extractive"
+    name = provider = EXTRACTIVE
+    abilities: frozenset[str] = frozenset()
     context_tokens = 131_072  # nothing limits it; history is not cut for its sake
 
     def __init__(self, problem: str | None = None) -> None:

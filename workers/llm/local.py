@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from config.catalogue import LOCAL
 from config.errors import PromptTooLong
 from workers.engine.engine import Engine, EngineOptions
 from workers.engine.sequence import Priority, Prompt
@@ -20,6 +21,9 @@ from workers.ports import ChatRequest, Completion, Delta
 
 class LocalModel:
     """Answers of several threads are decoded together."""
+
+    provider = LOCAL
+    abilities = frozenset({"grammar", "json_schema"})
 
     def __init__(
         self,

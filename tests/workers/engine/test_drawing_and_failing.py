@@ -9,7 +9,7 @@ from config.errors import ModelUnavailable, Unusable
 from tests.workers.engine.answers import Reference, ask, prompt_of, read, wait_until_quiet
 from tests.workers.engine.conftest import OpenEngine
 from workers.engine.runner import DecodeFailed
-from workers.engine.sequence import LogprobDelta
+from workers.ports import Delta
 
 # --- drawing
 
@@ -18,7 +18,7 @@ def test_logprobs_are_told_with_each_token(open_engine: OpenEngine, reference: R
     engine = open_engine()
     said = ask(engine, reference.tokens("hello"), logprobs=3)
     for delta in said.deltas:
-        assert isinstance(delta, LogprobDelta)
+        assert isinstance(delta, Delta)
         assert tuple(told.token for told in delta.logprobs) == delta.tokens
         for told in delta.logprobs:
             assert told.top[0] == (told.token, told.logprob)  # greedy draws the likeliest
