@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, Parameter
 
 from api.intake import AnyRequest
 from api.schemas import SearchIn
@@ -13,21 +14,51 @@ from api.threads import waiting
 from config.queues import SEARCH_QUEUE
 from config.settings import get_settings
 from storage import queue
+from storage.filters import ConversationKind, Status
 
 Json = dict[str, Any]
 SEARCH_TASK = "search.query"
 
 
-@get("/api/search", tags=["search"], summary="Find conversations by title and meaning")
-async def search(
+@get("/api/search", tags=["search"], summary="Find conversations by address, title, words and meaning")
+async def search(  # noqa: PLR0913, PLR0917 - one per query parameter
     request: AnyRequest,
-    q: Annotated[str, Parameter(min_length=1, max_length=2000)],
+    q: Annotated[str, Parameter(min_length=1, max_length=2000, description='Words, `"a phrase"`, `-without`, a URL')],
     limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
     offset: Annotated[int, Parameter(ge=0, le=1000)] = 0,
+    status: FromQuery[Status | None] = None,
+    sort_by: FromQuery[Literal["relevance", "updated_at", "created_at", "title"]] = "relevance",
+    sort_dir: FromQuery[Literal["asc", "desc"]] = "desc",
+    source: FromQuery[str | None] = None,
+    kind: FromQuery[ConversationKind | None] = None,
+    since: Annotated[datetime | None, Parameter(description="Changed at this time or later")] = None,
+    until: Annotated[datetime | None, Parameter(description="Changed before this time")] = None,
+    has_attachment: FromQuery[bool | None] = None,
 ) -> Json:
-    question = {"mode": "search", "owner_id": request.user.id, "text": _clean(q), "limit": limit, "offset": offset}
+    filters = {
+        "status": status,
+        "source": source,
+        "kind": kind,
+        "since": _utc(since),
+        "until": _utc(until),
+        "has_attachment": has_attachment,
+    }
+    question = {
+        "mode": "search",
+        "owner_id": request.user.id,
+        "text": _clean(q),
+        "limit": limit,
+        "offset": offset,
+        "filters": {name: value for name, value in filters.items() if value is not None},
+        "sort": (sort_by, sort_dir),
+    }
     found: Json = await waiting(queue.ask, SEARCH_TASK, SEARCH_QUEUE, question, get_settings().search_timeout_s)
     return {"query": q, **found}
+
+
+def _utc(moment: datetime | None) -> str | None:
+    """A time without a zone is taken as UTC."""
+    return None if moment is None else (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 @post("/api/rag_search", status_code=200, tags=["search"], summary="The passages a chat would be given")

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Table, delete, func, insert, select
 from sqlmodel import Session, col
 
+from storage import fulltext
 from storage.tables import Chunk, Conversation, Message
 
 _chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
@@ -26,8 +27,10 @@ def ids_of(session: Session, conversation_id: str) -> set[str]:
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Write chunks and their words."""
     if rows:
         session.execute(insert(_chunks), rows)
+        fulltext.add(session, rows)
 
 
 def remove(session: Session, chunk_ids: Collection[str]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, se
 from sqlmodel import Session, col
 
 from config.errors import Conflict, NotFound
+from storage.filters import NO_FILTERS, Filters
 from storage.ids import new_id
 from storage.tables import Conversation, Message, utcnow
 
@@ -94,11 +95,37 @@ def touch(session: Session, conversation_id: str) -> None:
     )
 
 
-def match_titles(session: Session, owner_id: str, words: Sequence[str], limit: int) -> list[Conversation]:
+def with_url(session: Session, owner_id: str, url: str) -> list[Conversation]:
+    """Those that were brought from this address, however its end is written."""
+    bare = url.partition("#")[0].partition("?")[0].rstrip("/")
+    query = select(Conversation).where(
+        col(Conversation.owner_id) == owner_id, col(Conversation.url).in_([url, bare, f"{bare}/"])
+    )
+    return list(session.execute(query.order_by(col(Conversation.id))).scalars())
+
+
+def load(
+    session: Session, owner_id: str, conversation_ids: Collection[str], filters: Filters
+) -> dict[str, Conversation]:
+    """Those of these that are this owner's and are not filtered out."""
+    query = select(Conversation).where(
+        col(Conversation.owner_id) == owner_id, col(Conversation.id).in_(conversation_ids), *filters.conditions()
+    )
+    return {row.id: row for row in session.execute(query).scalars()}
+
+
+def filtered_ids(session: Session, owner_id: str, filters: Filters, limit: int) -> list[str]:
+    query = select(_conversations.c.id).where(_conversations.c.owner_id == owner_id, *filters.conditions())
+    return list(session.execute(query.limit(limit)).scalars())
+
+
+def match_titles(
+    session: Session, owner_id: str, words: Sequence[str], limit: int, filters: Filters = NO_FILTERS
+) -> list[Conversation]:
     """Conversations whose title holds every word, those that begin with the first one before the others."""
     title = func.lower(col(Conversation.title))
     holds = [title.contains(word.lower(), autoescape=True) for word in words]
-    query = select(Conversation).where(col(Conversation.owner_id) == owner_id, *holds)
+    query = select(Conversation).where(col(Conversation.owner_id) == owner_id, *holds, *filters.conditions())
     prefix = title.startswith(words[0].lower(), autoescape=True)
     return list(
         session.execute(
@@ -155,6 +182,7 @@ def _insert_defaults() -> dict[str, Any]:
     return {
         "title_is_custom": False,
         "is_locked": False,
+        "has_attachments": False,
         "content_version": 1,
         "indexed_version": 0,
         "imported_at": utcnow(),

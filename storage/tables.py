@@ -85,6 +85,7 @@ class Conversation(SQLModel, table=True):
     model: str | None = None
     is_archived: bool = False
     is_locked: bool = False
+    has_attachments: bool = False
     extra: dict[str, Any] = Field(default_factory=dict, sa_column=Column(Json, nullable=False))
     content_hash: str | None = None  # of everything imported; equal means unchanged
     content_version: int = 1  # raised by every change of messages …

@@ -99,13 +99,18 @@ class VectorIndex:
             for start in range(0, len(listed), BATCH):
                 collection.delete(ids=listed[start : start + BATCH])
 
-    def query(self, vector: NDArray[np.float32], owner_id: str, limit: int) -> list[tuple[str, float]]:
-        """(chunk id, cosine similarity), best first."""
+    def query(
+        self, vector: NDArray[np.float32], owner_id: str, limit: int, *, within: Sequence[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """(chunk id, cosine similarity), best first; `within`: of these conversations only."""
+        where: Any = {"owner_id": owner_id}
+        if within is not None:
+            where = {"$and": [where, {"conversation_id": {"$in": list(within)}}]}
         with _translated():
             found = self._collection().query(
                 query_embeddings=vector.reshape(1, -1),
                 n_results=limit,
-                where={"owner_id": owner_id},
+                where=where,
                 include=["distances"],
             )
         distances = found["distances"]

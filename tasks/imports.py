@@ -154,6 +154,7 @@ def _columns(found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str
         "title": found.title,
         "model": found.model,
         "is_archived": found.is_archived,
+        "has_attachments": any(message.parts.get("attachments") for message in found.messages),
         "extra": found.metadata,
         "created_at": created,
         "updated_at": found.updated_at or created,

@@ -50,7 +50,7 @@ def _postgres_schema(_postgres: str) -> str:
     """A database with the current schema, to be copied: quicker than making the tables for every test."""
     from sqlmodel import SQLModel
 
-    from storage import tables  # noqa: F401
+    from storage import fulltext  # noqa: F401 - with the tables
     from storage.database import make_engine
 
     _create_database(_postgres, "schema")

@@ -10,7 +10,7 @@ from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
 
 from config.settings import get_settings
-from storage import tables
+from storage import fulltext, tables
 from storage.database import make_engine
 
 MIGRATION_LOCK = 0x6261636B  # any number, the same in every process
@@ -25,12 +25,21 @@ def render_item(kind: str, item: Any, _autogen: Any) -> str | Literal[False]:
     return "Json" if kind == "type" and isinstance(item, JSON) else False
 
 
+def is_a_class(_thing: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
+    """False for what is made of statements: the full-text index and the tables that SQLite keeps for it."""
+    return not (kind in ("table", "index") and (name or "").startswith(fulltext.NAMES))
+
+
 def run(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
         connection.commit()
     context.configure(
-        connection=connection, target_metadata=SQLModel.metadata, render_item=render_item, render_as_batch=True
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        render_item=render_item,
+        include_object=is_a_class,
+        render_as_batch=True,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 import redis
 from hypothesis import given
@@ -50,7 +53,12 @@ def test_a_passage_is_found_and_shown() -> None:
     said(*DATABASE, native_id="b")
     index()
     (hit, *_) = find_conversations(LOCAL_OWNER, "prune the roses in spring", 5, 0)["results"]
-    assert (hit["conversation_id"], hit["title"], hit["source"], hit["why"]) == (garden, "Garden", "chatgpt", "vector")
+    assert (hit["conversation_id"], hit["title"], hit["source"], hit["why"]) == (
+        garden,
+        "Garden",
+        "chatgpt",
+        "text+vector",
+    )
     assert 0.25 < hit["score"] <= 1
     assert hit["snippet"] == GARDEN[1]
     assert hit["role"] == "assistant"
@@ -62,8 +70,8 @@ def test_titles_come_first_and_each_conversation_once() -> None:
     titled = said("something else", native_id="a", title="Roses of my garden")
     passage = said(*GARDEN, native_id="b", title="Other")
     index()
-    assert found("roses") == [(titled, "title"), (passage, "vector")]
-    assert found("prune roses")[0] == (passage, "vector")
+    assert found("roses") == [(titled, "title"), (passage, "text+vector")]
+    assert found("prune roses")[0] == (passage, "text+vector")
 
 
 @searching
@@ -73,7 +81,7 @@ def test_others_see_nothing_of_mine() -> None:
     theirs = said(*GARDEN, native_id="a", owner_id=other, title="Their roses")
     index()
     index(other)
-    assert found("prune roses in spring", other) == [(theirs, "vector")]
+    assert found("prune roses in spring", other) == [(theirs, "text+vector")]
     assert all(passage.conversation_id == theirs for passage in find_passages(Retrieval(other, "prune roses", 5)))
     assert found("roses", factories.owner("nobody")) == []
 
@@ -93,6 +101,76 @@ def test_pages_do_not_overlap() -> None:
     first, second = found("tomato", limit=3), found("tomato", limit=3, offset=3)
     assert len(first) == len(second) == 3
     assert {hit for hit, _ in first + second} == set(ids)
+
+
+@searching
+def test_what_is_quoted_is_demanded_and_what_has_a_dash_is_left_out() -> None:
+    exact = said("The build fails with ERR_4471-x at night.", native_id="a")
+    other = said("The build fails at night with another error.", native_id="b")
+    index()
+    assert {hit for hit, _ in found("the build fails at night")} == {exact, other}
+    assert [hit for hit, _ in found('build "ERR_4471-x"')] == [exact]
+    assert [hit for hit, _ in found("build fails at night -another")] == [exact]
+    assert found('"at night the build"') == []
+
+
+@searching
+def test_an_address_finds_its_conversation() -> None:
+    url = "https://chatgpt.com/share/abc"
+    with transaction() as session:
+        row, rows = factories.imported("a", GARDEN, title="Garden")
+        here = conversations.upsert(session, LOCAL_OWNER, row | {"url": url}, rows).conversation_id
+    assert found(url) == [(here, "url")]
+    assert found(f"where is {url}/?utm=1 from?")[0] == (here, "url")
+
+
+@searching
+def test_a_mistyped_title_is_found_behind_what_is_sure() -> None:
+    here = said("nothing of the kind", native_id="a", title="Kubernetes deployment checklist")
+    index()
+    assert found("kubernets deploymnt checklist") == [(here, "title")]
+
+
+@searching
+def test_filters_narrow_both_sides() -> None:
+    old = said("Prune roses in spring.", native_id="a")
+    new = said("Prune roses in spring, again.", native_id="b")
+    with transaction() as session:
+        for conversation_id, year in ((old, 2020), (new, 2024)):
+            row = conversations.get(session, conversation_id, LOCAL_OWNER)
+            row.updated_at = datetime(year, 6, 1, tzinfo=UTC)
+            row.is_archived = row.has_attachments = conversation_id == new
+            session.add(row)
+    index()
+
+    def filtered(**given: Any) -> set[str]:
+        filters = search.filters_from(given)
+        results = find_conversations(LOCAL_OWNER, "prune roses", 10, 0, filters)["results"]
+        return {hit["conversation_id"] for hit in results}
+
+    assert filtered() == {old, new}
+    assert filtered(until="2022-01-01T00:00:00+00:00") == {old}
+    assert filtered(since="2022-01-01T00:00:00+00:00") == {new}
+    assert filtered(status="active") == {old}
+    assert filtered(status="archived") == filtered(has_attachment=True) == {new}
+    assert filtered(has_attachment=False) == {old}
+    assert filtered(source="chatgpt") == filtered(kind="imported") == {old, new}
+    assert filtered(kind="own") == filtered(source="claude") == set()
+
+
+@searching
+def test_hits_are_sorted_as_wanted() -> None:
+    ids = [said(f"Prune roses {title}.", native_id=title, title=title) for title in ("b", "A", "c")]
+    index()
+
+    def listed(by: str, direction: str) -> list[str]:
+        results = find_conversations(LOCAL_OWNER, "prune roses", 10, 0, sort=(by, direction))["results"]
+        return [hit["title"] for hit in results]
+
+    assert listed("title", "asc") == ["A", "b", "c"]
+    assert listed("title", "desc") == ["c", "b", "A"]
+    assert sorted(listed("updated_at", "desc")) == ["A", "b", "c"]
+    assert len(ids) == 3
 
 
 @searching
@@ -183,6 +261,11 @@ def test_a_snippet_is_around_the_first_word_found() -> None:
     assert cut.startswith("…")
     assert cut.endswith("…")
     assert len(cut) <= search.SNIPPET_CHARS + 2
+
+
+def test_highlights_are_places_not_markup() -> None:
+    text = "Die Rösen <b>roses</b> rosette"
+    assert [text[start:end] for start, end in search.highlights(text, ["roses", "rosen"])] == ["Rösen", "roses"]
 
 
 def test_a_short_text_is_its_own_snippet() -> None:

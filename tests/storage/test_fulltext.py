@@ -1,0 +1,152 @@
+"""Full text on both databases: what is found, what goes with its chunk, what a hostile query does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from storage import chunks, conversations, fulltext
+from storage.database import reading, transaction
+from storage.ids import new_id
+from storage.tables import LOCAL_OWNER, User, utcnow
+from storage.words import parse
+from tests import factories
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def chunk(text: str, conversation_id: str | None = None, owner_id: str = LOCAL_OWNER) -> str:
+    with transaction() as session:
+        about = conversation_id or conversations.create(session, owner_id).id
+        row = {"id": new_id(), "conversation_id": about, "message_id": new_id(), "start": 0, "end": len(text)}
+        chunks.add(session, [row | {"text": text, "embedding_model": "m", "created_at": utcnow()}])
+        return row["id"]
+
+
+def found(query: str, owner_id: str = LOCAL_OWNER) -> list[str]:
+    with reading() as session:
+        return [chunk_id for chunk_id, _ in fulltext.search(session, owner_id, parse(query), 10)]
+
+
+def test_any_word_is_found_and_more_of_them_come_first() -> None:
+    one = chunk("A cold wind blows over the harbour.")
+    both = chunk("The harbour master slept.")
+    chunk("Nothing of that.")
+    assert found("harbour master") == [both, one]
+    assert found("HÄRBOUR") == found("harbour")
+    assert set(found("harbour")) == {one, both}
+    assert found("ship") == []
+
+
+def test_identifiers_are_found_as_phrases() -> None:
+    exact = chunk("It failed with ERR_4471-x in deploy.py at night.")
+    chunk("x deploy ERR 4471, in another order")
+    assert found('"ERR_4471-x"') == [exact]
+    assert found('"deploy.py"') == [exact]
+
+
+def test_phrases_are_demanded_and_words_rank() -> None:
+    plain = chunk("blue green deployment")
+    better = chunk("blue green deployment with canary")
+    chunk("green blue canary")
+    assert found('"blue green" canary') == [better, plain]
+
+
+def test_what_is_excluded_is_not_found() -> None:
+    kept = chunk("apples and pears")
+    chunk("apples and plums")
+    assert found("apples -plums") == [kept]
+    assert found('apples -"and plums"') == [kept]
+    assert found("-plums") == []
+
+
+def test_scripts_without_spaces() -> None:
+    here = chunk("我想学习机器学习和数据库")
+    chunk("天气很好")
+    assert found("机器学习") == [here]
+    assert found('"数据库"') == [here]
+
+
+def test_owners_see_their_own() -> None:
+    with transaction() as session:
+        stranger = User(name="stranger")
+        session.add(stranger)
+        session.flush()
+        stranger_id = stranger.id
+    mine, theirs = chunk("a shared word"), chunk("a shared word", owner_id=stranger_id)
+    assert found("shared") == [mine]
+    assert found("shared", stranger_id) == [theirs]
+
+
+def test_rare_and_common_words_are_told_apart() -> None:
+    for _ in range(3):
+        chunk("common word")
+    chunk("rare word")
+    with reading() as session:
+        assert fulltext.frequencies(session, ["common", "rare", "word", "absent"]) == {
+            "common": 3,
+            "rare": 1,
+            "word": 4,
+            "absent": 0,
+        }
+        assert fulltext.frequencies(session, []) == {}
+
+
+def test_words_go_with_their_chunk_and_their_conversation() -> None:
+    about = factories.conversation()
+    first, second = chunk("ephemeral one", about), chunk("ephemeral two", about)
+    with transaction() as session:
+        chunks.remove(session, [first])
+    assert found("ephemeral") == [second]
+    with transaction() as session:
+        conversations.remove(session, about, LOCAL_OWNER)
+    with reading() as session:
+        assert fulltext.frequencies(session, ["ephemeral"]) == {"ephemeral": 0}
+
+
+@pytest.mark.parametrize(
+    "query", ["'", '"', "\\", "a' | 'b", "a & !b", "NEAR(a b)", "words:a", "a*", "'; DROP TABLE x", ":*"]
+)
+def test_a_query_is_never_a_program(query: str) -> None:
+    here = chunk("a b words near drop table x")
+    assert found(query) in ([], [here])
+
+
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=60))
+def test_any_text_may_be_asked(query: str) -> None:
+    found(query)
+
+
+# --- titles -----------------------------------------------------------------------------------------------------------
+
+
+def titled(title: str) -> str:
+    with transaction() as session:
+        return conversations.create(session, LOCAL_OWNER, title).id
+
+
+def near(wanted: str) -> list[str]:
+    with reading() as session:
+        return [conversation_id for conversation_id, _ in fulltext.near_titles(session, LOCAL_OWNER, wanted, 10)]
+
+
+def test_mistyped_titles_are_found() -> None:
+    here = titled("Kubernetes deployment checklist")
+    titled("Sourdough bread")
+    assert near("kubernets deploymnt") == [here]
+    assert near("breakfast on Mars") == []
+    assert near("ab") == []
+
+
+def test_a_new_title_is_found_and_the_old_one_is_not() -> None:
+    here = titled("First name of it")
+    with transaction() as session:
+        conversations.rename(session, conversations.get(session, here, LOCAL_OWNER), "Quite another subject")
+    assert near("another subject") == [here]
+    assert near("first name of it") == []
+    with transaction() as session:
+        conversations.remove(session, here, LOCAL_OWNER)
+    assert near("another subject") == []
