@@ -5,6 +5,7 @@ BackchannelError            code, HTTP status, retryable
 ├── Unauthorized            401  not signed in
 ├── Forbidden               403  not allowed
 ├── NotFound                404  unknown, or not yours
+│   └── ChatNotFound             what a share link led to
 ├── Conflict                409  the state of the thing forbids it
 ├── TooLarge                413
 ├── WrongMedia              415
@@ -12,6 +13,8 @@ BackchannelError            code, HTTP status, retryable
 │   ├── PromptTooLong
 │   └── UnreadableImport
 ├── QueueFull               429  Retry-After
+├── Blocked                 502  a host shows a page to people only
+├── FormatChanged           502  a page was read and not understood
 ├── ProviderRefused         502  a provider will not do it, however often it is asked
 ├── Unavailable             503  retryable: a part is not there right now; Retry-After says when to come back
 │   ├── ModelUnavailable
@@ -71,6 +74,10 @@ class NotFound(BackchannelError):
     status = 404
 
 
+class ChatNotFound(NotFound):
+    code = "chat_not_found"
+
+
 class Conflict(BackchannelError):
     code = "conflict"
     title = "Conflict"
@@ -110,6 +117,18 @@ class QueueFull(BackchannelError):
     title = "Queue full"
     status = 429
     retryable = True
+
+
+class Blocked(BackchannelError):
+    code = "blocked"
+    title = "Blocked"
+    status = 502
+
+
+class FormatChanged(BackchannelError):
+    code = "format_changed"
+    title = "Format changed"
+    status = 502
 
 
 class ProviderRefused(BackchannelError):

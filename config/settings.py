@@ -123,9 +123,16 @@ class Settings(BaseSettings):
     embedding_model: str = ""  # a sentence-transformers name or path; default: the packaged all-MiniLM-L6-v2
     embedding_backend: Literal["sentence-transformers", "hashing"] = "sentence-transformers"
     embedding_threads: int = Field(0, ge=0)  # 0: torch decides
+    embedding_gpu_mb: int = Field(1024, ge=0)  # of a GPU, where torch uses one; language models leave it alone. 0: all
     search_timeout_s: float = Field(30.0, gt=0)  # covers the first load of the embedding model
     search_min_score: float = 0.25  # vector hits under cosine 0.25 are noise
     rag_passages: int = Field(5, ge=1, le=50)
+
+    # --- share links: where each host is asked; another address than its own is for a stand-in or a proxy
+    chatgpt_share_url: str = "https://chatgpt.com"
+    claude_share_url: str = "https://claude.ai"
+    grok_share_url: str = "https://grok.com"
+    branchprompt_share_url: str = "https://v2.branchprompt.com"
 
     # --- names of the seeds that later features read
     secret_key: SecretStr = SecretStr("")

@@ -1,8 +1,8 @@
 """How sure a search is of each passage: its words and its meaning, weighed by how sure each side is. Pure.
 
 Adding ranks up, as reciprocal-rank fusion does, lets the weak side drown the strong one: a paraphrase shares only
-common words with its passage, and an identifier means nothing to an embedder. So each side gives a confidence of 0 to 1, the
-stronger counts in full and the weaker adds a little.
+common words with its passage, and an identifier means nothing to an embedder. So each side gives a confidence of 0
+to 1, the stronger counts in full and the weaker adds a little.
 """
 
 from __future__ import annotations
