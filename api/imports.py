@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
 from litestar.datastructures import UploadFile
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromPath, FromQuery, Parameter
+from litestar.params import FromPath, FromQuery, Parameter
 
 from api.intake import AnyRequest, builder, submit
 from api.media import FORM, JSON, TAKES, is_json
-from api.schemas import MAX_OFFSET, ImportIn
+from api.schemas import MAX_OFFSET, ImportIn, parse_body
 from api.threads import reading as in_thread
 from api.threads import waiting
 from api.waiting import preference, respond
@@ -24,46 +23,42 @@ from storage.database import reading
 Json = dict[str, Any]
 
 
-async def _read_form(request: AnyRequest) -> None:
-    """Before the handler's arguments are made, so that what is wrong with the body can be said."""
-    kind = request.content_type[0]
-    if is_json(kind):
-        raise Unusable("Imports from a URL are not there yet; send the file itself as multipart/form-data.")
-    try:
-        if kind == FORM:
-            await request.form()
-    except (UnicodeDecodeError, LookupError):
-        raise BadRequest("The form holds a field that is not text in its own charset.") from None
-
-
 def _file_name(given: str) -> str:
     """The last part of what a browser or a script calls the file; it is shown, never opened."""
     name = given.replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in name if letter.isprintable())[:500]
 
 
+async def _linked(request: AnyRequest) -> ImportIn:
+    body = parse_body(ImportIn, await request.json())
+    if body.url is None:
+        raise Unusable('Send {"url": …} with a share link, or the file itself as multipart/form-data.')
+    return body
+
+
+async def _uploaded(request: AnyRequest) -> ImportIn:
+    try:
+        form = await request.form() if request.content_type[0] == FORM else {}
+    except (UnicodeDecodeError, LookupError):
+        raise BadRequest("The form holds a field that is not text in its own charset.") from None
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or len(form) != 1:
+        raise Unusable("Send the export as one multipart field named `file`.")
+    digest, size = await waiting(blobs.store, file.file, get_settings().max_upload_mb * MIB)
+    if size == 0:
+        raise Unusable("The file is empty.")
+    return ImportIn(blob=digest, filename=_file_name(file.filename or ""))
+
+
 class ImportController(Controller):
     path = "/api/imports"
     tags = ["imports"]  # noqa: RUF012
 
-    @post(
-        "/",
-        status_code=202,
-        summary="Import an export file",
-        before_request=_read_form,
-        opt={TAKES: (FORM, JSON)},
-    )
-    async def create(
-        self, request: AnyRequest, data: Annotated[dict[str, Any], Body(media_type=RequestEncodingType.MULTI_PART)]
-    ) -> Response[Json]:
-        file = data.get("file")
-        if not isinstance(file, UploadFile) or len(data) != 1:
-            raise Unusable("Send the export as one multipart field named `file`.")
-        digest, size = await waiting(blobs.store, file.file, get_settings().max_upload_mb * MIB)
-        if size == 0:
-            raise Unusable("The file is empty.")
-        body = ImportIn(blob=digest, filename=_file_name(file.filename or ""))
-        job = await submit(request, Kind.IMPORT, builder(Kind.IMPORT, body, request.user.id), body.model_dump())
+    @post("/", status_code=202, summary="Import an export file or a share link", opt={TAKES: (FORM, JSON)})
+    async def create(self, request: AnyRequest) -> Response[Json]:
+        body = await _linked(request) if is_json(request.content_type[0]) else await _uploaded(request)
+        given = body.model_dump(exclude_defaults=True)
+        job = await submit(request, Kind.IMPORT, builder(Kind.IMPORT, body, request.user.id), given)
         return await respond(request, job, preference(request, default_wait_s=0))
 
     @get("/{job_id:str}/items", summary="What became of each conversation in the file")

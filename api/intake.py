@@ -10,11 +10,11 @@ from typing import Any
 from litestar import Request
 
 from api.auth import Caller
-from api.schemas import Body, ChatIn, ChatOptions, ImportIn
+from api.schemas import Body, ChatIn, ChatOptions, ImportIn, SummarizeIn
 from api.threads import writing
 from config.errors import BadRequest
 from config.queues import KINDS, Kind
-from storage import blobs, conversations, jobs, messages, queue, users
+from storage import blobs, conversations, jobs, llm_defaults, messages, queue, users
 from storage.database import Session, is_duplicate, transaction
 from storage.jobs import NewJob
 from storage.tables import Conversation, Job
@@ -65,10 +65,41 @@ def builder(kind: Kind, body: Body, owner_id: str, **common: Any) -> Builder:
     """What a job of this kind writes besides its own row."""
     if isinstance(body, ChatIn):
         return chat_builder(owner_id, body.message, body, **common)
-    if isinstance(body, ImportIn):
+    if isinstance(body, ImportIn) and body.blob is not None:
         blobs.path(body.blob)
+    if isinstance(body, SummarizeIn):
+        return summary_builder(owner_id, body, **common)
+    if kind is Kind.PULL:
+        return pull_builder(owner_id, body, **common)
     serial_key = f"embed:{owner_id}" if kind is Kind.EMBED else None
-    return lambda _session: NewJob(kind, owner_id, body.model_dump(), serial_key=serial_key, **common)
+    return lambda _session: NewJob(kind, owner_id, body.model_dump(exclude_unset=True), serial_key=serial_key, **common)
+
+
+def pull_builder(owner_id: str, body: Body, **common: Any) -> Builder:
+    """One pull at a time. Refused at once to who may not."""
+
+    def build(session: Session) -> NewJob:
+        users.require_admin(session, owner_id, "pull models")
+        return NewJob(Kind.PULL, owner_id, body.model_dump(), serial_key="pull", **common)
+
+    return build
+
+
+def summary_builder(owner_id: str, body: SummarizeIn, **common: Any) -> Builder:
+    """One summary of a conversation at a time: the second finds the first one's parts."""
+
+    def build(session: Session) -> NewJob:
+        conversation_id = conversations.get(session, body.conversation_id, owner_id).id
+        return NewJob(
+            Kind.SUMMARIZE,
+            owner_id,
+            body.model_dump(),
+            serial_key=f"summarize:{conversation_id}",
+            conversation_id=conversation_id,
+            **common,
+        )
+
+    return build
 
 
 def chat_builder(owner_id: str, message: str, options: ChatOptions, **common: Any) -> Builder:
@@ -76,6 +107,8 @@ def chat_builder(owner_id: str, message: str, options: ChatOptions, **common: An
     given = options.model_dump(exclude={"session_id", "message"}, exclude_none=True, by_alias=True)
 
     def build(session: Session) -> NewJob:
+        if "model" not in given and (chosen := llm_defaults.resolve(session, owner_id, llm_defaults.CHAT)) is not None:
+            given["model"] = chosen
         conversation = _session_for(session, owner_id, options.session_id, message)
         question = messages.add_question(session, conversation, message)
         return NewJob(

@@ -85,8 +85,11 @@ def purge(session: Session) -> int:
 
 def needed_blobs(session: Session) -> set[str]:
     """Digests of uploads that a job may still read: it has not succeeded, so it runs or can be retried."""
-    query = select(_jobs.c.input).where(_jobs.c.kind == Kind.IMPORT.value, _jobs.c.status != "succeeded")
-    return {digest for body in session.execute(query).scalars() if (digest := body.get("blob"))}
+    query = select(_jobs.c.input, _jobs.c.checkpoint).where(
+        _jobs.c.kind == Kind.IMPORT.value, _jobs.c.status != "succeeded"
+    )
+    kept = (body.get("blob") for row in session.execute(query) for body in row if body)
+    return {digest for digest in kept if digest}
 
 
 def recently_failed(session: Session, serial_key: str, within_s: float) -> bool:

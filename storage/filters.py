@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, not_
-from sqlmodel import col
+from sqlalchemy import ColumnElement, Table, not_, or_
 
 from storage.tables import Conversation
 
+_conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 OWN_SOURCE = "backchannel"
 Status = Literal["active", "archived", "locked"]
 ConversationKind = Literal["imported", "own"]
@@ -33,22 +33,25 @@ class Filters:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """For a statement over conversations."""
+        of = _conversations.c
         found: list[ColumnElement[bool]] = []
         if self.source is not None:
-            found.append(col(Conversation.source) == self.source)
+            found.append(of.source == self.source)
         if self.status is not None:
-            archived, locked = col(Conversation.is_archived), col(Conversation.is_locked)
-            either = {"archived": [archived], "locked": [locked], "active": [not_(archived), not_(locked)]}
-            found.extend(either[self.status])
+            either = {
+                "archived": of.is_archived,
+                "locked": of.is_locked,
+                "active": not_(or_(of.is_archived, of.is_locked)),
+            }
+            found.append(either[self.status])
         if self.kind is not None:
-            own = col(Conversation.source) == OWN_SOURCE
-            found.append(own if self.kind == "own" else not_(own))
+            found.append(of.source == OWN_SOURCE if self.kind == "own" else of.source != OWN_SOURCE)
         if self.since is not None:
-            found.append(col(Conversation.updated_at) >= self.since)
+            found.append(of.updated_at >= self.since)
         if self.until is not None:
-            found.append(col(Conversation.updated_at) < self.until)
+            found.append(of.updated_at < self.until)
         if self.has_attachment is not None:
-            found.append(col(Conversation.has_attachments).is_(self.has_attachment))
+            found.append(of.has_attachments.is_(self.has_attachment))
         return found
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from datetime import datetime
 from typing import IO, Any
 
 import orjson
 
+from config.errors import FormatChanged, UnreadableImport
 from config.logging import log
 from config.queues import Kind
+from config.settings import get_settings
+from config.share_links import parse_link
 from storage import blobs, conversations, imports
 from storage.database import DatabaseError, is_duplicate, reading
 from storage.tables import utcnow
@@ -19,6 +23,7 @@ from tasks.embeddings import request_embedding
 from tasks.run import JobRun, Outcome
 from workers.importers.detect import importer_for
 from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, ImportItem
+from workers.shares import SAVE_IT, fetch
 
 # A slice is committed when it holds this much: small enough that a chat's commit waits a moment only, large enough that
 # the commit itself costs little.
@@ -34,7 +39,7 @@ _RACES_TRIED = 5
 
 @job(Kind.IMPORT)
 def import_file(run: JobRun) -> Outcome:
-    with blobs.path(run.input["blob"]).open("rb") as file:
+    with blobs.path(_blob(run)).open("rb") as file:
         _read_into_rows(run, file)
     with reading() as session:
         result = imports.tally(session, run.id)
@@ -44,9 +49,29 @@ def import_file(run: JobRun) -> Outcome:
     return Outcome(result)
 
 
+def _blob(run: JobRun) -> str:
+    """The uploaded file; or what a share link shows, fetched once and kept, so that every attempt reads the same."""
+    if run.input.get("blob"):
+        return str(run.input["blob"])
+    kept = (run.job.checkpoint or {}).get("blob")
+    if kept is None:
+        run.emit("status", status="fetching")
+        content = fetch(parse_link(run.input["url"]), get_settings(), run.should_stop)
+        run.check()
+        kept, _ = blobs.store(io.BytesIO(content), len(content))
+        with run.slice(checkpoint={"blob": kept}):
+            pass
+    return str(kept)
+
+
 def _read_into_rows(run: JobRun, file: IO[bytes]) -> None:
     run.check()
-    importer = importer_for(file, run.input.get("filename", ""))
+    try:
+        importer = importer_for(file, run.input.get("filename", ""))
+    except UnreadableImport as error:
+        if not run.input.get("url"):
+            raise
+        raise FormatChanged(f"The page behind the link was not understood. {SAVE_IT}") from error
     with reading() as session:
         start = imports.next_index(session, run.id)
     file.seek(0)
@@ -84,7 +109,7 @@ class _Slice:
         if not self._items:
             return
         prepared = [
-            (item, _columns(item.found) if isinstance(item.found, ImportedConversation) else None)
+            (item, self._columns(item.found) if isinstance(item.found, ImportedConversation) else None)
             for item in self._items
         ]
         for tried in range(_RACES_TRIED):
@@ -98,6 +123,14 @@ class _Slice:
         self._tell(ledger)
         self._bytes_from = self._items[-1].bytes_done
         self._items, self._messages, self._opened = [], 0, time.monotonic()
+
+    def _columns(self, found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        given = self._run.input
+        found.url = given.get("url") or found.url
+        if given.get("duplicates") == "create_new":
+            # Beside what is there, and once only however often this job is tried.
+            found.native_id = f"{found.native_id}#{self._run.id}"
+        return _columns(found)
 
     def _write(
         self, prepared: list[tuple[ImportItem, tuple[dict[str, Any], list[dict[str, Any]]] | None]]

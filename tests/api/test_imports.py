@@ -81,9 +81,27 @@ def test_other_forms_are_422(client: Client) -> None:
     assert job_ids() == []
 
 
-def test_a_url_is_not_taken_yet(client: Client) -> None:
-    assert "URL" in problem(client.post("/api/imports", json={"url": "https://example.org/a.zip"}), 422)["detail"]
-    problem(form(client, b"{", "application/json"), 422)
+def test_a_share_link_becomes_a_job(client: Client) -> None:
+    link = "https://chatgpt.com/share/68a1b2c3-d4e5-6789-abcd-ef0123456789"
+    body = client.post("/api/imports", json={"url": f"{link}/?utm=1"})
+    assert body.status_code == 202
+    assert stored() == {"url": link}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"url": "https://example.org/a.zip"},
+        {"url": "http://127.0.0.1/share/x"},
+        {"url": 7},
+        {"blob": "0" * 64},
+        {},
+        [],
+        {"url": "https://chatgpt.com/s/abcd", "more": 1},
+    ],
+)
+def test_other_links_are_refused(client: Client, body: object) -> None:
+    assert problem(client.post("/api/imports", json=body), 422)["code"] == "unprocessable"
 
 
 def test_other_media_are_415(client: Client) -> None:
