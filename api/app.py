@@ -17,10 +17,14 @@ from api.errors import HANDLERS
 from api.events import job_events, job_socket
 from api.imports import ImportController
 from api.jobs import JobController
+from api.linked_imports import import_link
 from api.methods import answer_head_and_options
+from api.models import ModelController
 from api.search import rag_search, search
 from api.status import health, root, status
+from api.summaries import SummaryController
 from api.waiting import read_state_async
+from config.catalogue import providers
 from config.logging import configure_logging
 from config.settings import MIB, get_settings
 from storage import users
@@ -53,11 +57,12 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
 def create_app() -> Litestar:
     settings = get_settings()
     configure_logging("web")
+    providers(settings)  # a MODELS_FILE that cannot be used stops the process here, not the first who asks
     imports = Router("/", route_handlers=[ImportController], request_max_body_size=(settings.max_upload_mb + 1) * MIB)
     app = Litestar(
         route_handlers=[
             root, health, status, JobController, job_events, job_socket, ChatController, ConversationController,
-            imports, search, rag_search, openapi_json, redoc,
+            ModelController, SummaryController, imports, import_link, search, rag_search, openapi_json, redoc,
         ],
         middleware=[gate],
         exception_handlers=HANDLERS,

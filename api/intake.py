@@ -12,10 +12,11 @@ from litestar import Request
 from api.auth import Caller
 from api.schemas import Body, ChatIn, ChatOptions, ImportIn, SummarizeIn
 from api.threads import writing
-from config.errors import BadRequest
+from config.errors import BadRequest, Conflict
 from config.queues import KINDS, Kind
 from storage import blobs, conversations, jobs, llm_defaults, messages, queue, users
 from storage.database import Session, is_duplicate, transaction
+from storage.filters import OWN_SOURCE
 from storage.jobs import NewJob
 from storage.tables import Conversation, Job
 
@@ -32,9 +33,10 @@ def idempotency_key(request: AnyRequest) -> str | None:
     return key
 
 
-async def submit(request: AnyRequest, kind: Kind, build: Builder, hashed: Any) -> Job:
-    """Accept a job. `hashed` is what makes two requests the same request under one Idempotency-Key."""
-    key = idempotency_key(request)
+async def submit(request: AnyRequest, kind: Kind, build: Builder, hashed: Any, *, keyed: bool = True) -> Job:
+    """Accept a job. `hashed` is what makes two requests the same request under one Idempotency-Key; `keyed` False for
+    a further job of the same request."""
+    key = idempotency_key(request) if keyed else None
     request_hash = jobs.hash_request(request.method, request.scope["path"], hashed) if key else None
     return await writing(_accept, request.user.id, kind, build, key, request_hash)
 
@@ -65,14 +67,31 @@ def builder(kind: Kind, body: Body, owner_id: str, **common: Any) -> Builder:
     """What a job of this kind writes besides its own row."""
     if isinstance(body, ChatIn):
         return chat_builder(owner_id, body.message, body, **common)
-    if isinstance(body, ImportIn) and body.blob is not None:
-        blobs.path(body.blob)
+    if isinstance(body, ImportIn):
+        return import_builder(owner_id, body, **common)
     if isinstance(body, SummarizeIn):
         return summary_builder(owner_id, body, **common)
     if kind is Kind.PULL:
         return pull_builder(owner_id, body, **common)
     serial_key = f"embed:{owner_id}" if kind is Kind.EMBED else None
     return lambda _session: NewJob(kind, owner_id, body.model_dump(exclude_unset=True), serial_key=serial_key, **common)
+
+
+def import_builder(owner_id: str, body: ImportIn, **common: Any) -> Builder:
+    """Raises NotFound for a blob or a conversation that is not there, Conflict for one that was not imported."""
+    if body.blob is not None:
+        blobs.path(body.blob)
+
+    def build(session: Session) -> NewJob:
+        given = body.model_dump(exclude_unset=True, exclude={"target_conversation_id"})
+        if body.target_conversation_id is not None:
+            target = conversations.get(session, body.target_conversation_id, owner_id)
+            if target.source == OWN_SOURCE:
+                raise Conflict("That conversation was not imported, so no import can update it.")
+            given["into"] = {"source": target.source, "native_id": target.native_id}
+        return NewJob(Kind.IMPORT, owner_id, given, **common)
+
+    return build
 
 
 def pull_builder(owner_id: str, body: Body, **common: Any) -> Builder:

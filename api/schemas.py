@@ -6,17 +6,30 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from api.errors import in_words
 from config.errors import Unusable
 from config.queues import DEFAULT_PRIORITY, KINDS, MAX_PRIORITY, MIN_PRIORITY, Kind
 from config.settings import get_settings
+from config.share_links import parse_link
 
 # Far beyond any listing, and what a database's integer holds.
 MAX_OFFSET = 2**53
 # How deep JSON may be nested is the encoder's limit (254) less what we put around it.
 _SPARE_DEPTH = 54
+MAX_BIASES = 300
+MAX_LOGPROB_TOKENS = 4096
+MAX_DEADLINE_S = 86_400
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 T = TypeVar("T")
@@ -45,6 +58,7 @@ def _encode(value: object) -> bytes:
 
 
 Storable = AfterValidator(storable)
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
 
 
 class Body(BaseModel):
@@ -52,11 +66,20 @@ class Body(BaseModel):
 
 
 class ResponseFormat(Body):
-    """Either a JSON schema the answer must fit, or a GBNF grammar."""
+    """A JSON schema the answer must fit, any JSON object, or a GBNF grammar."""
 
     type: Literal["json_schema", "json_object", "grammar"]
     json_schema: Annotated[dict[str, Any] | None, Storable] = Field(default=None, alias="schema")
     grammar: Annotated[str | None, Storable] = Field(default=None, max_length=65_536)
+
+    @model_validator(mode="after")
+    def _complete(self) -> ResponseFormat:
+        if (self.json_schema is not None, self.grammar is not None) != (
+            self.type == "json_schema",
+            self.type == "grammar",
+        ):
+            raise ValueError("a json_schema has a schema, a grammar has a grammar, a json_object has neither")
+        return self
 
 
 class ChatOptions(Body):
@@ -76,12 +99,30 @@ class ChatOptions(Body):
         Annotated[list[Annotated[str, Field(min_length=1, max_length=200), Storable]], Field(max_length=16)] | None
     ) = None
     response_format: ResponseFormat | None = None
+    repeat_penalty: float | None = Field(default=None, gt=0, le=2, description="1 is none; local models")
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: (
+        Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MAX_BIASES)] | None
+    ) = Field(default=None, description="By the model's own token ids, as `logprobs` tells them; -100 forbids one")
+    logprobs: int | None = Field(default=None, ge=0, le=20, description="Alternatives told with each token")
+    deadline_s: float | None = Field(
+        default=None, gt=0, le=MAX_DEADLINE_S, description="Seconds from now until the answer must be complete"
+    )
     cancel_on_disconnect: bool = False
 
     @field_validator("stop", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("logprobs")
+    @classmethod
+    def _tellable(cls, value: int | None, info: ValidationInfo) -> int | None:
+        """What is told about each token is kept with the job, so there is a bound to it."""
+        if value is not None and (info.data.get("max_tokens") or 0) > MAX_LOGPROB_TOKENS:
+            raise ValueError(f"only with max_tokens of at most {MAX_LOGPROB_TOKENS}")
+        return value
 
 
 class ChatIn(ChatOptions):
@@ -94,20 +135,48 @@ class ChatIn(ChatOptions):
 
 
 class ImportIn(Body):
-    """An import by reference to what was uploaded before, as POST /api/imports stores it."""
+    """What a share link shows, or an upload by reference, as POST /api/imports stores it."""
 
-    blob: str = Field(pattern=r"^[0-9a-f]{64}$")
+    url: str | None = Field(default=None, max_length=2000, description="A link to a shared conversation")
+    blob: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     filename: str = Field(default="", max_length=500)
+    duplicates: Literal["update_existing", "create_new"] = "update_existing"
+    target_conversation_id: str | None = Field(default=None, max_length=36, description="Which one a link updates")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ImportIn:
+        if (self.url is None) == (self.blob is None):
+            raise ValueError("needs either a url or a blob")
+        if self.url is not None:
+            try:
+                self.url = parse_link(self.url).url
+            except Unusable as error:
+                raise ValueError(error.detail) from None
+        return self
 
 
 class EmbedIn(Body):
     """Embed what changed; there is nothing to choose."""
 
 
-class SummarizeIn(Body):
-    conversation_id: str = Field(max_length=36)
+class SummaryOptions(Body):
     model: Annotated[str | None, Storable] = Field(default=None, max_length=200)
     replace_edited: bool = Field(default=False, description="Also where a person has written the summary")
+
+
+class SummarizeIn(SummaryOptions):
+    conversation_id: str = Field(max_length=36)
+
+
+class SummaryIn(Body):
+    """A person's own words."""
+
+    summary: str = Field(min_length=1)
+
+    @field_validator("summary")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        return usable_text(value)
 
 
 class PullIn(Body):
@@ -166,13 +235,25 @@ def usable_text(value: str) -> str:
 
 def parse_input(kind: Kind, value: dict[str, Any]) -> Body:
     """The input of a job of this kind. Raises Unusable with one entry per bad field."""
+    return _parsed(INPUTS[kind], value, "The job's input holds values that cannot be used.", ("input",))
+
+
+B = TypeVar("B", bound=Body)
+
+
+def parse_body(shape: type[B], value: Any) -> B:
+    """A body that a handler reads itself. Raises Unusable with one entry per bad field."""
+    return _parsed(shape, value, "The body holds values that cannot be used.", ())
+
+
+def _parsed(shape: type[B], value: Any, problem: str, inside: tuple[str, ...]) -> B:
     from pydantic import ValidationError
 
     try:
-        return INPUTS[kind].model_validate(value)
+        return shape.model_validate(value)
     except ValidationError as error:
         problems = [
-            {"field": ".".join(["input", *map(str, item["loc"])]), "message": in_words(item["msg"])}
+            {"field": ".".join([*inside, *map(str, item["loc"])]), "message": in_words(item["msg"])}
             for item in error.errors(include_url=False, include_input=False)
         ]
-        raise Unusable("The job's input holds values that cannot be used.", errors=problems) from None
+        raise Unusable(problem, errors=problems) from None

@@ -127,7 +127,9 @@ class _Slice:
     def _columns(self, found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         given = self._run.input
         found.url = given.get("url") or found.url
-        if given.get("duplicates") == "create_new":
+        if into := given.get("into"):
+            found.source, found.native_id = into["source"], into["native_id"]
+        elif given.get("duplicates") == "create_new":
             # Beside what is there, and once only however often this job is tried.
             found.native_id = f"{found.native_id}#{self._run.id}"
         return _columns(found)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -17,39 +15,18 @@ from storage.tables import LOCAL_OWNER
 from tasks import imports
 from tasks.base import run_job
 from tasks.run import Interrupted
-from tests import exports, factories
+from tests import factories
+from tests.standins.share_host import LINK, Page, share_host
 
 pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis")
-LINK = "https://chatgpt.com/share/68a1b2c3-d4e5-6789-abcd-ef0123456789"
-
-
-class Page(http.server.BaseHTTPRequestHandler):
-    status: ClassVar[int] = 200
-    body: ClassVar[bytes] = b""
-    asked: ClassVar[int] = 0
-
-    def do_GET(self) -> None:
-        type(self).asked += 1
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.body)))
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, *_: object) -> None:
-        return None
 
 
 @pytest.fixture
 def page(settings: pytest.MonkeyPatch) -> Iterator[type[Page]]:
-    Page.status, Page.asked = 200, 0
-    Page.body = exports.chatgpt_json([exports.chatgpt_conversation("c1", "Roses")])
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    settings.setenv("CHATGPT_SHARE_URL", f"http://127.0.0.1:{server.server_port}")
-    reset_settings()
-    yield Page
-    server.shutdown()
-    server.server_close()
+    with share_host() as (page, url):
+        settings.setenv("CHATGPT_SHARE_URL", url)
+        reset_settings()
+        yield page
 
 
 def imported(**given: Any) -> Any:

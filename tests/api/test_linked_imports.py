@@ -1,0 +1,129 @@
+"""A share link becomes a conversation while the caller watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import orjson
+import pytest
+
+from config.queues import Kind
+from storage import conversations
+from storage.database import transaction
+from storage.tables import LOCAL_OWNER
+from tests import factories
+from tests.api.conftest import Listening
+from tests.api.helpers import job_ids, work
+from tests.servers import wait_until
+from tests.standins.share_host import LINK, Page, share_host
+
+Frames = list[dict[str, Any]]
+Meanwhile = Callable[..., Future[Any]]
+
+
+@pytest.fixture
+def page(settings: pytest.MonkeyPatch) -> Iterator[type[Page]]:
+    with share_host() as (page, url):
+        settings.setenv("CHATGPT_SHARE_URL", url)
+        yield page
+
+
+@pytest.fixture
+def watched(page: type[Page], live: Listening, meanwhile: Meanwhile) -> Callable[..., Frames]:
+    """Sends the request and does the jobs it makes, as a worker would; what the caller saw."""
+
+    def watch(*kinds: str, accept: str = "text/event-stream", **body: Any) -> Frames:
+        before = {job.id for job in factories.all_jobs()}
+        headers = {"Accept": accept}
+        waiting = meanwhile(live.client.post, "/api/conversations/import", json={"url": LINK, **body}, headers=headers)
+        for kind in kinds:
+            wait_until(lambda kind=kind: job_ids(kind) and job_ids(kind)[0] not in before, what=f"a new {kind} job")
+            work(job_ids(kind)[0])
+        answer = waiting.result(20)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"].startswith(accept)
+        return [orjson.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+
+    return watch
+
+
+def test_frames_from_the_first_to_the_conversation(watched: Callable[..., Frames]) -> None:
+    first, done = watched("import")
+    assert first == {"type": "state", "state": "importing"}
+    assert done["type"] == "done"
+    assert (done["conversation"]["title"], done["conversation"]["url"]) == ("Roses", LINK)
+    assert done["project_draft"] is None
+
+
+def test_frames_as_lines(watched: Callable[..., Frames]) -> None:
+    assert [frame["type"] for frame in watched("import", accept="application/x-ndjson")] == ["state", "done"]
+
+
+def test_a_link_that_is_known_asks_what_to_do(watched: Callable[..., Frames]) -> None:
+    watched("import")
+    (conflict,) = watched()
+    (known,) = conflict["conversations"]
+    assert (conflict["type"], known["title"], known["url"]) == ("conflict", "Roses", LINK)
+    assert known.keys() == {"id", "title", "updated_at", "url"}
+    assert watched("import", duplicate_resolution="update_existing")[-1]["conversation"]["id"] == known["id"]
+    assert watched("import", duplicate_resolution="create_new")[-1]["conversation"]["id"] != known["id"]
+    assert len(factories.all_conversations()) == 2
+
+
+def test_a_link_updates_the_conversation_it_is_told_to(watched: Callable[..., Frames]) -> None:
+    with transaction() as session:
+        target = conversations.upsert(session, LOCAL_OWNER, *factories.imported("other")).conversation_id
+    done = watched("import", duplicate_resolution="update_existing", target_conversation_id=target)[-1]
+    assert done["conversation"]["id"] == target
+    assert [row.id for row in factories.all_conversations()] == [target]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (404, b"", "CHAT_NOT_FOUND"),
+        (403, b"", "BLOCKED"),
+        (200, b"<title>Just a moment", "BLOCKED"),
+        (200, b"x", "FORMAT_CHANGED"),
+    ],
+)
+def test_errors_are_told_apart(
+    watched: Callable[..., Frames], page: type[Page], status: int, body: bytes, code: str
+) -> None:
+    page.status, page.body = status, body
+    *_, last = watched("import")
+    assert (last["type"], last["code"]) == ("error", code)
+    assert last["message"]
+
+
+def test_who_cannot_wait_gets_the_job(live: Listening, page: type[Page]) -> None:
+    answer = live.client.post("/api/conversations/import", json={"url": LINK}, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202
+    assert answer.json()["kind"] == "import"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"url": ""},
+        {"url": "https://example.org/share/x"},
+        {"url": LINK, "duplicate_resolution": "maybe"},
+        {"url": LINK, "more": 1},
+        {"url": LINK, "target_conversation_id": 7},
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_the_stream(live: Listening, body: dict[str, Any]) -> None:
+    assert live.client.post("/api/conversations/import", json=body).status_code == 422
+    assert factories.all_jobs(Kind.IMPORT) == []
+
+
+def test_what_is_not_mine_cannot_be_updated(live: Listening, page: type[Page]) -> None:
+    theirs = factories.conversation(factories.owner())
+    own = factories.conversation(LOCAL_OWNER)
+    for target, code in ((theirs, "NOT_FOUND"), (own, "CONFLICT")):
+        body = {"url": LINK, "duplicate_resolution": "update_existing", "target_conversation_id": target}
+        last = live.client.post("/api/conversations/import", json=body).text.splitlines()[-2]
+        assert orjson.loads(last.removeprefix("data: "))["code"] == code
