@@ -15,6 +15,7 @@ from api.conversations import ConversationController
 from api.docs import openapi_config, openapi_json, redoc
 from api.errors import HANDLERS
 from api.events import job_events, job_socket
+from api.exports import export
 from api.imports import ImportController
 from api.jobs import JobController
 from api.linked_imports import import_link
@@ -62,7 +63,7 @@ def create_app() -> Litestar:
     app = Litestar(
         route_handlers=[
             root, health, status, JobController, job_events, job_socket, ChatController, ConversationController,
-            ModelController, SummaryController, imports, import_link, search, rag_search, openapi_json, redoc,
+            ModelController, SummaryController, imports, import_link, export, search, rag_search, openapi_json, redoc,
         ],
         middleware=[gate],
         exception_handlers=HANDLERS,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import click
 import httpx
@@ -108,6 +108,20 @@ class Client:
                 return self.request("POST", "/api/imports", files={"file": part}, headers=headers, timeout=_UPLOAD)
         except OSError as error:
             raise ClientError(f"The file cannot be read: {error.strerror or error}.", "unreadable_file") from None
+
+    def download(self, path: str, params: dict[str, str], file: BinaryIO) -> int:
+        """Write a streamed answer into `file` as it comes; its bytes. A stream that breaks is an error."""
+        size = 0
+        try:
+            with self._http.stream("GET", path, params=params) as response:
+                if not response.is_success:
+                    response.read()
+                    raise self._problem(response)
+                for piece in response.iter_bytes():
+                    size += file.write(piece)
+        except httpx.HTTPError as error:
+            raise self._broken(error) from error
+        return size
 
     # --- events
 

@@ -193,6 +193,7 @@ def _columns(found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str
         "extra": found.metadata,
         "created_at": created,
         "updated_at": found.updated_at or created,
+        **found.columns,
     }
     hashed = orjson.dumps(
         [found.title, found.is_archived, found.metadata, messages], default=_iso, option=orjson.OPT_NON_STR_KEYS
@@ -219,6 +220,7 @@ def _message(message: ImportedMessage, position: int, on_path: bool) -> dict[str
         "model": message.model,
         "parts": message.parts,
         "created_at": message.created_at,
+        **message.columns,
     }
 
 

@@ -1,12 +1,12 @@
 """What tasks ask of workers: the ports and the plain data that crosses them.
 
 Nothing here knows a database row, a queue or a web request. Adapters live beside this file, one per folder:
-`llm/` (LanguageModel), `embedding/` (Embedder), `importers/` (Importer).
+`llm/` (LanguageModel), `summaries/` (Summarizer), `embedding/` (Embedder), `importers/` (Importer).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any, Literal, Protocol
@@ -122,11 +122,12 @@ class ChatRequest:
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """Natural logarithms under the model's own distribution, before temperature and cuts. `token` is its text where
-    the model knows it as text only."""
+    the model knows it as text only; of ids, `spellings` are the bytes, the token's own first and then those in `top`."""
 
     token: int | str
     logprob: float
     top: tuple[tuple[int | str, float], ...] = ()
+    spellings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,62 @@ class LanguageModel(Protocol):
         ...
 
 
+# --- summaries --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message of a conversation as a summariser reads it."""
+
+    role: Role
+    content: str
+    said_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRequest:
+    """A conversation and what is left of earlier work on it: `parts` (digest → text), `place` (where an external
+    summariser stands), and the text an earlier attempt already yielded, which is continued as a ChatRequest's is."""
+
+    title: str
+    turns: tuple[Turn, ...]
+    parts: Mapping[str, str] = field(default_factory=dict)
+    place: dict[str, Any] | None = None
+    resume_text: str = ""
+    resume_tokens: tuple[int, ...] = ()
+    owner: str = ""
+    job_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryStep:
+    """How far it has come. `parts` and `place` are to be kept: a later attempt and the next summary begin there. Parts
+    that were used again are told too; whatever was never told is of no more use."""
+
+    done: int
+    total: int
+    unit: str
+    phase: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    place: dict[str, Any] | None = None
+
+
+class Summarizer(Protocol):
+    """Says what a conversation is about. `name` is stored with the summary; `provider` as a LanguageModel's."""
+
+    name: str
+    provider: str
+
+    def summarize(
+        self, request: SummaryRequest, cancelled: Callable[[], bool]
+    ) -> Generator[SummaryStep | Delta | Completion, None, None]:
+        """Yield steps, then the summary's text in deltas, then exactly one Completion. Close it when you leave early.
+
+        Raises what LanguageModel.stream raises; PromptTooLong never for the length of the conversation.
+        """
+        ...
+
+
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +270,7 @@ class ImportedMessage:
     model: str | None = None
     created_at: datetime | None = None  # aware, UTC
     parts: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)  # what only our own export has, named as it is stored
 
 
 @dataclass(slots=True)
@@ -231,6 +289,7 @@ class ImportedConversation:
     is_archived: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what was not understood, in words for the ledger
+    columns: dict[str, Any] = field(default_factory=dict)  # what only our own export has, named as it is stored
 
 
 @dataclass(slots=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from config.errors import UnreadableImport
-from workers.importers import values
 from workers.importers.archive import Member, Upload
 from workers.importers.chatgpt_conversation import SOURCE, conversation
-from workers.importers.json_stream import Element, elements, sample
-from workers.ports import ImportFailure, ImportItem
+from workers.importers.json_importer import JsonImporter
+from workers.ports import ImportedConversation, ImportFailure
 
 MAX_MANIFEST = 1 << 20  # bytes
 
@@ -22,44 +21,22 @@ _MANIFEST = "export_manifest.json"
 _NOT_READ = {"group_chats.json": "group chats"}
 _EMPTY_SIZE = 64  # bytes such a file takes at most when there is nothing in it
 _UPLOADED = re.compile(r"file[-_]")  # how the export names what people attached, other zips among it
-_TITLE = re.compile(r'"title"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
-class ChatGPTImporter:
+class ChatGPTImporter(JsonImporter):
     source = SOURCE
 
-    def recognise(self, file: IO[bytes], filename: str) -> bool:
-        try:
-            upload = Upload(file, filename)
-        except UnreadableImport:
-            return False
-        members, _ = _contents(upload)
-        for member in members:
-            try:
-                verdicts = (is_chatgpt(element) for element in sample(upload.open(member)))
-                verdict = next((verdict for verdict in verdicts if verdict is not None), None)
-            except UnreadableImport:  # a damaged or encrypted entry; another may tell
-                continue
-            if verdict is not None:
-                return verdict
-        return False
+    def is_mine(self, element: Any) -> bool | None:
+        return is_chatgpt(element)
 
-    def read(self, file: IO[bytes], start: int = 0) -> Iterator[ImportItem]:
-        upload = Upload(file, "")
-        members, failures = _contents(upload)
-        total = sum(member.size for member in members)
-        index = before = 0
-        for failure in failures:
-            if index >= start:
-                yield ImportItem(index, failure, 0, total)
-            index += 1
-        for member in members:
-            for value, done in _values(upload, member):
-                if index >= start:
-                    found = value if isinstance(value, ImportFailure) else conversation(value)
-                    yield ImportItem(index, found, min(before + done, total), total)
-                index += 1
-            before += member.size
+    def convert(self, element: Any) -> ImportedConversation | ImportFailure:
+        return conversation(element)
+
+    def contents(self, upload: Upload) -> tuple[list[Member], list[ImportFailure]]:
+        return _contents(upload)
+
+    def candidates(self, upload: Upload) -> Iterator[Member]:
+        yield from _contents(upload)[0]
 
 
 def is_chatgpt(element: Any) -> bool | None:
@@ -81,27 +58,6 @@ def is_chatgpt(element: Any) -> bool | None:
         if (isinstance(content, dict) and "content_type" in content) or (isinstance(author, dict) and "role" in author):
             return True
     return True if "current_node" in element or "create_time" in element else None
-
-
-def _values(upload: Upload, member: Member) -> Iterator[tuple[Any, int]]:
-    """Each element, decoded but not converted, with the bytes of this member done; failures where there is none."""
-    where = f"{member.path}: " if upload.is_zip else ""
-    try:
-        for element in elements(upload.open(member)):
-            if isinstance(element, Element):
-                yield element.value, element.bytes_done
-            else:
-                yield ImportFailure(where + element.reason, title=_title_in(element.text)), element.bytes_done
-    except UnreadableImport as error:
-        yield ImportFailure(error.detail), member.size
-
-
-def _title_in(text: str) -> str | None:
-    found = _TITLE.search(text)
-    try:
-        return values.title(json.loads(found.group(1), strict=False)) if found else None
-    except ValueError:
-        return None
 
 
 # --- which entries of a zip to read, and what is missing among them ---

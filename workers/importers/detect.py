@@ -7,11 +7,12 @@ from typing import IO, Any
 
 from config.errors import UnreadableImport
 from workers.importers.archive import Member, Upload
+from workers.importers.backchannel import BackchannelImporter
 from workers.importers.chatgpt import ChatGPTImporter
 from workers.importers.json_stream import Element, elements, sample
 from workers.ports import Importer
 
-IMPORTERS: tuple[Importer, ...] = (ChatGPTImporter(),)
+IMPORTERS: tuple[Importer, ...] = (ChatGPTImporter(), BackchannelImporter())
 
 ACCEPTED = "Accepted are ChatGPT's conversations.json and the zip of ChatGPT's data export."
 _MAX_LOOKED_AT = 20  # JSON entries of a zip

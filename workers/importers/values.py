@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from datetime import UTC, datetime
@@ -117,3 +118,13 @@ def link(label: str, url: str) -> str:
     if not re.match(r"https?://[^\s<>]+$", url):
         return label if label != url else ""
     return f"[{label}]({url.replace('(', '%28').replace(')', '%29')})"
+
+
+def as_json(value: Any) -> str:
+    """Indented, for a person to read; as it is if it is text. Values nested too deeply are told, not written."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=1)
+    except (RecursionError, ValueError):
+        return "[nested too deeply]"

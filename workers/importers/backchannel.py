@@ -1,0 +1,86 @@
+"""Our own export, one conversation per line, as docs/export-format.md has it: read back, it makes the same rows."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from workers.importers import values
+from workers.importers.archive import Member
+from workers.importers.json_importer import JsonImporter
+from workers.importers.turns import an_object, objects, text_or_none
+from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, Role, Visibility
+
+FORMAT = "backchannel.conversation"
+VERSION = 1
+
+_ROLES: dict[Any, Role] = {role: role for role in get_args(Role)}
+_VISIBILITIES: dict[Any, Visibility] = {visibility: visibility for visibility in get_args(Visibility)}
+_KEPT = ("title_is_custom", "is_locked")
+_COSTS = ("prompt_tokens", "completion_tokens", "response_ms")
+
+
+class BackchannelImporter(JsonImporter):
+    source = "backchannel"
+    marks = ("format",)
+
+    def is_mine(self, element: Any) -> bool | None:
+        return isinstance(element, dict) and element.get("format") == FORMAT
+
+    def is_usual(self, member: Member) -> bool:
+        return member.name.lower().endswith(".jsonl")
+
+    def convert(self, element: Any) -> ImportedConversation | ImportFailure:
+        about, version = an_object(an_object(element).get("conversation")), an_object(element).get("version")
+        title, native_id = values.title(about.get("title")), text_or_none(about.get("native_id"))
+        if version != VERSION:
+            return ImportFailure(f"this line is of version {version} of the format, not {VERSION}", native_id, title)
+        if native_id is None or not text_or_none(about.get("source")):
+            return ImportFailure("this line names no source or no native_id", native_id, title)
+        notes: list[str] = []
+        messages = _messages(objects(element.get("messages")), notes)
+        shown = [message for message, raw in messages if raw.get("on_path") is True]
+        return ImportedConversation(
+            source=str(about["source"]),
+            native_id=native_id,
+            title=title,
+            messages=[message for message, _ in messages],
+            current_native_id=shown[-1].native_id if shown else None,
+            url=text_or_none(about.get("url")),
+            model=text_or_none(about.get("model")),
+            created_at=values.moment(about.get("created_at")),
+            updated_at=values.moment(about.get("updated_at")),
+            is_archived=about.get("is_archived") is True,
+            metadata=an_object(about.get("metadata")),
+            notes=notes,
+            columns={name: about.get(name) is True for name in _KEPT},
+        )
+
+
+def _messages(raws: list[dict[str, Any]], notes: list[str]) -> list[tuple[ImportedMessage, dict[str, Any]]]:
+    """Parents first, as they stand in the file; one that comes before its parent begins a branch."""
+    found: dict[str, tuple[ImportedMessage, dict[str, Any]]] = {}
+    for raw in raws:
+        native_id, role = text_or_none(raw.get("native_id")), _ROLES.get(text_or_none(raw.get("role")))
+        if native_id is None or native_id in found or role is None or not isinstance(raw.get("content"), str):
+            notes.append("a message without a usable native_id, role or content was left out")
+            continue
+        parent = text_or_none(raw.get("parent_native_id"))
+        found[native_id] = (
+            ImportedMessage(
+                native_id=native_id,
+                parent_native_id=parent if parent in found else None,
+                role=role,
+                content=raw["content"],
+                visibility=_VISIBILITIES.get(text_or_none(raw.get("visibility")), "visible"),
+                author_name=text_or_none(raw.get("author_name")),
+                model=text_or_none(raw.get("model")),
+                created_at=values.moment(raw.get("created_at")),
+                parts=an_object(raw.get("parts")),
+                columns={
+                    **{name: raw[name] if type(raw.get(name)) is int else None for name in _COSTS},
+                    "sources": raw["sources"] if isinstance(raw.get("sources"), list) else None,
+                },
+            ),
+            raw,
+        )
+    return list(found.values())
