@@ -70,6 +70,7 @@ def _chat_json(_session: Session, job: Job) -> Json:
         "session_id": result["session_id"],
         "message_id": result["message_id"],
         "job_id": job.id,
+        **({"logprobs": result["logprobs"]} if "logprobs" in result else {}),
     }
 
 

@@ -58,6 +58,7 @@ def _encode(value: object) -> bytes:
 
 
 Storable = AfterValidator(storable)
+PRIORITY = "9 is most urgent; chats of 0 and 1 give way to all others inside the model, too"
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,7}$")]
 
 
@@ -156,7 +157,9 @@ class ImportIn(Body):
 
 
 class EmbedIn(Body):
-    """Embed what changed; there is nothing to choose."""
+    """Embed what changed."""
+
+    rebuild: bool = Field(default=False, description="Everything anew; the old index serves until the new one is done")
 
 
 class SummaryOptions(Body):
@@ -203,7 +206,7 @@ INPUTS: dict[Kind, type[Body]] = {
 class JobIn(Body):
     kind: Kind
     input: Annotated[dict[str, Any], AfterValidator(encodable)] = Field(default_factory=dict)
-    priority: int = Field(default=DEFAULT_PRIORITY, ge=MIN_PRIORITY, le=MAX_PRIORITY, description="9 is most urgent")
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=MIN_PRIORITY, le=MAX_PRIORITY, description=PRIORITY)
     webhook_url: AnyHttpUrl | None = None
 
     @model_validator(mode="after")

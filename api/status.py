@@ -11,6 +11,7 @@ import redis
 from litestar import MediaType, Response, get
 
 from api.intake import AnyRequest
+from api.models import Known
 from api.threads import reading as in_thread
 from api.views import iso
 from config.queues import KINDS, WORKERS
@@ -56,6 +57,7 @@ def _status() -> Json:
             "database": database,
             "redis": broker,
             "chromadb": {"status": chroma, "documents": documents, "health": chroma == "online"},
+            **_providers(workers),
         },
         "queues": queues,
         "workers": [_worker_json(worker) for worker in workers],
@@ -96,6 +98,17 @@ def _redis() -> tuple[Json, list[WorkerPresence]]:
         return {"status": "online", "version": version, "private": get_settings().redis_is_private}, presence.present()
     except redis.RedisError as error:
         return {"status": "offline", "reason": type(error).__name__}, []
+
+
+def _providers(workers: list[WorkerPresence]) -> Json:
+    """As FAITHH shows them."""
+    listed = Known(get_settings(), workers).as_json()
+    gemini, ollama = listed["gemini"], listed["ollama"]
+    names = [model["id"] for model in ollama["available"]]
+    return {
+        "gemini": {"status": gemini["status"], "model": gemini["default"], "rate_limit": None},
+        "ollama": {"status": ollama["status"], "models": names, "count": len(names)},
+    }
 
 
 def _worker_json(worker: WorkerPresence) -> Json:

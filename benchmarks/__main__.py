@@ -19,7 +19,7 @@ from benchmarks.processes import Trouble
 from benchmarks.report import Table
 
 # In this order; each is one file beside this one.
-SECTIONS = ("accept", "ledger", "latency", "imports", "embedding", "search")
+SECTIONS = ("accept", "ledger", "latency", "talkers", "mixed", "streaming", "imports", "embedding", "search")
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     tables: dict[str, Any] = {}
     failed = []
     for name in options.only or SECTIONS:
-        table = _measure(name, options.quick)
+        table = _measure(name, options.quick, options.threads)
         if table is None:
             failed.append(name)
             continue
@@ -47,14 +47,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and print Markdown tables.")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: a check, not a measurement")
+    # Two threads on cores that are wanted by others are five to eleven times slower than one.
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of every language model (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers behind the tables there too")
     return parser.parse_args()
 
 
-def _measure(name: str, quick: bool) -> Table | None:
+def _measure(name: str, quick: bool, threads: int) -> Table | None:
     """None when the section could not be measured; the reason is told and the others go on."""
     with tempfile.TemporaryDirectory(prefix=f"bc-bench-{name}-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(name, Path(folder), quick)
+        bench = Bench(name, Path(folder), quick, threads)
         started = time.monotonic()
         try:
             table: Table = importlib.import_module(f"benchmarks.{name}").measure(bench)

@@ -14,11 +14,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """`folder` is this section's own and is removed afterwards."""
+    """`folder` is this section's own and is removed afterwards. `threads`: of every language model."""
 
     section: str
     folder: Path
     quick: bool
+    threads: int = 1
 
     def pick(self, full: int, quick: int) -> int:
         return quick if self.quick else full

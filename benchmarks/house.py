@@ -7,7 +7,6 @@ import json
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Self
 
 import redis
 
-from benchmarks.processes import Child, Peer, Trouble, clean_environment
+from benchmarks.processes import Child, Peer, Trouble, clean_environment, python
 from config.settings import private_redis_socket
 
 
@@ -50,7 +49,7 @@ class House:
     def _open(self) -> None:
         self.folder.mkdir(parents=True)
         self.start("redis")
-        upgrade = [sys.executable, "-P", "-m", "cli", "db", "upgrade", "--quiet"]
+        upgrade = python("cli", "db", "upgrade", "--quiet")
         done = subprocess.run(upgrade, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Trouble(f"the database could not be made:\n{done.stderr[-2000:]}")
@@ -69,16 +68,17 @@ class House:
             for thread in stopping:
                 thread.join()
 
-    def start(self, *names: str) -> None:
-        """Start processes of the Procfile and wait until all of them are ready."""
+    def start(self, *names: str, through: str = "cli") -> None:
+        """Start processes of the Procfile and wait until all of them are ready. `through` is a module that does more
+        on the way."""
         for name in names:
-            self.children[name] = Child(name, "cli", "run", name, folder=self.folder, env=self.env)
+            self.children[name] = Child(name, *python(through, "run", name), folder=self.folder, env=self.env)
         for name in names:
             self.children[name].wait_ready(partial(self._is_ready, name))
 
     def start_other(self, name: str, module: str, *args: str, **env: str) -> Child:
         """Start a module that is none of Backchannel's processes: a baseline. The caller waits for it."""
-        child = Child(name, module, *args, folder=self.folder, env={**self.env, **env})
+        child = Child(name, *python(module, *args), folder=self.folder, env={**self.env, **env})
         self.children[name] = child
         return child
 

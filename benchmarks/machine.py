@@ -16,6 +16,7 @@ from cli.redis_server import find_binary
 
 _PACKAGES = (
     "celery", "kombu", "redis", "litestar", "uvicorn", "SQLAlchemy", "torch", "sentence-transformers", "chromadb",
+    "llama-cpp-python",
 )  # fmt: skip
 
 
@@ -30,6 +31,11 @@ def facts() -> dict[str, str]:
         "Packages": ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name))),
         "Used by others": f"{psutil.cpu_percent(interval=2.0) * cores / 100:.1f} cores before the first section",
     }
+
+
+def load() -> float:
+    """How many processes wanted a core, averaged over the last minute."""
+    return psutil.getloadavg()[0]
 
 
 def markdown(found: dict[str, str]) -> str:

@@ -41,15 +41,20 @@ def wait_until(condition: Callable[[], object], timeout_s: float, what: str, eve
         time.sleep(every_s)
 
 
+def python(module: str, *args: str) -> list[str]:
+    """The command that runs a module with this Python."""
+    return [sys.executable, "-P", "-m", module, *args]
+
+
 class Child:
     """A process that writes to a log in `folder`. In a session of its own: Ctrl-C reaches us, and we stop it."""
 
-    def __init__(self, name: str, module: str, *args: str, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, name: str, *command: str, folder: Path, env: Mapping[str, str]) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *args],
+                command,
                 cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -90,7 +95,7 @@ class Peer:
         self._log = folder / f"{module.rpartition('.')[2]}.peer.log"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "benchmarks.peer", module],
+                python("benchmarks.peer", module),
                 cwd=folder, env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 text=True, start_new_session=True,
             )  # fmt: skip

@@ -18,7 +18,8 @@ from cli.db import revisions, where
 from cli.health import Answer, Prober, address, ask_http
 from cli.launch import is_free, needs_the_hub
 from cli.redis_server import MISSING, find_binary
-from config.settings import Settings
+from config.catalogue import local_models, models_dir, parts_of, providers
+from config.settings import Settings, SettingsError
 
 GIB = 1024**3
 # A model of 7 billion parameters in 4 bits takes 4 GiB, an export of ten years 2.
@@ -156,24 +157,64 @@ def ports(patient: Patient) -> list[Check]:
 
 def language_model(patient: Patient) -> Check:
     settings = patient.settings
-    if not settings.model_path:
-        mend = "download any GGUF file from a model hub and set MODEL_PATH to it"
-        if settings.model_repo:
-            return Check("model", "info", "MODEL_REPO is not fetched by this version", mend)
-        return Check(
-            "model", "info", "none is set: questions are answered with quotations from what was imported", mend
-        )
-    path = Path(settings.model_path)
+    if settings.model_path:
+        return _model_file(Path(settings.model_path).expanduser())
+    here = local_models(settings)
+    if here:
+        size = sum(file.stat().st_size for path in here.values() for file in parts_of(path))
+        broken = next((path for path in here.values() if not _is_gguf(path)), None)
+        if broken is not None:
+            mend = f"run: backchannel models remove {broken.stem}, and pull it again"
+            return Check("model", "broken", f"{broken.name} is no GGUF file", mend)
+        return Check("model", "ok", f"{', '.join(here)}: {size / GIB:.1f} GB")
+    if settings.model_repo:
+        return Check("model", "info", f"{settings.model_repo} is not here yet", "it is pulled at the start")
+    remote = [provider.label for provider in providers(settings).values() if provider.is_configured]
+    if remote:
+        return Check("model", "ok", f"none here; set up: {', '.join(remote)}")
+    mend = "run: backchannel models pull, or set MODEL_PATH to a GGUF file, or a provider's key"
+    return Check("model", "info", "none is set: questions are answered with quotations from what was imported", mend)
+
+
+def _model_file(path: Path) -> Check:
     try:
-        with path.open("rb") as file:
-            magic = file.read(4)
+        is_model = _is_gguf(path)
     except OSError as error:
         return Check(
             "model", "broken", f"MODEL_PATH={path}: {error.strerror}", "set MODEL_PATH to a GGUF file you may read"
         )
-    if magic != b"GGUF":
+    if not is_model:
         return Check("model", "broken", f"MODEL_PATH={path} is no GGUF file", "download it again, or name another file")
     return Check("model", "ok", f"{path.name}, {path.stat().st_size / GIB:.1f} GB")
+
+
+def _is_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
+def models_file(patient: Patient) -> Check | None:
+    """None where no such file is set."""
+    if patient.settings.models_file is None:
+        return None
+    try:
+        known = providers(patient.settings)
+    except SettingsError as error:
+        first = str(error).partition("\n")[0]
+        return Check("models file", "broken", first, "correct that file; config/models.toml shows the shape")
+    count = sum(len(provider.models) for provider in known.values())
+    return Check("models file", "ok", f"{count} models of providers are known")
+
+
+def unfinished_pulls(patient: Patient) -> Check | None:
+    """None where there are none."""
+    parts = list(models_dir(patient.settings).glob("*.gguf.part"))
+    if not parts:
+        return None
+    size = sum(part.stat().st_size for part in parts)
+    name = parts[0].name.removesuffix(".gguf.part")
+    found = f"{len(parts)} not ended, {size / GIB:.1f} GB on disk: {name}{' …' if len(parts) > 1 else ''}"
+    return Check("pulls", "info", found, "pull it again to go on, or run: backchannel models remove " + name)
 
 
 def runtime() -> Check:

@@ -50,6 +50,7 @@ def _parts(patient: Patient) -> list[Check]:
         guarded("llama.cpp", checks.runtime),
         guarded("embeddings", lambda: checks.embeddings(patient)),
     ]
+    found += [check for check in (checks.models_file(patient), checks.unfinished_pulls(patient)) if check is not None]
     try:
         return found + checks.ports(patient)
     except OSError as error:
@@ -85,8 +86,8 @@ def _workers(status: dict[str, Any]) -> list[Check]:
             mend = f"start it (backchannel run {name}), or look at its lines in the log of backchannel up"
             found.append(Check(name, "broken", "this worker is not there", mend))
             continue
-        models = worker.get("models", {})
-        failed = [model for model in models.values() if model.get("state") == "failed"]
+        models = [model for model in worker.get("models", {}).values() if isinstance(model, dict)]
+        failed = [model for model in models if model.get("state") == "failed"]
         if failed:
             reason = "; ".join(str(model.get("detail")) for model in failed)
             found.append(
@@ -95,7 +96,7 @@ def _workers(status: dict[str, Any]) -> list[Check]:
         elif worker["state"] in ("starting", "loading"):
             found.append(Check(name, "info", "loading its model", "wait a moment"))
         else:
-            loaded = ", ".join(str(model["name"]) for model in models.values())
+            loaded = ", ".join(str(model["name"]) for model in models if model.get("state") == "ready")
             found.append(Check(name, "ok", f"{worker['state']}{' with ' + loaded if loaded else ''}"))
     return found
 

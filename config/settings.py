@@ -89,7 +89,8 @@ class Settings(BaseSettings):
     model_n_gpu_layers: int = -1  # all of them; ignored by a CPU build
     model_slots: int = Field(8, ge=1)  # answers decoded together; on a CPU more than eight gain little
     model_cache_mb: int = Field(4096, ge=64)  # what all slots' caches may take; fewer slots when it is not enough
-    model_kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"  # q8_0 halves the cache at little cost in quality
+    # q8_0 halves the cache at little cost in quality; f32 doubles it, for exact comparisons.
+    model_kv_type: Literal["f32", "f16", "q8_0", "q4_0"] = "f16"
     model_flash_attention: Literal["auto", "on", "off"] = "auto"
     model_memory_mb: int = Field(0, ge=0)  # what all resident models may take; 0: what is free when one is loaded
     # Idle conversations' caches on disk, 0 for none: reading 8k tokens again takes a CPU minutes, fetching seconds.
@@ -118,6 +119,13 @@ class Settings(BaseSettings):
     provider_silence_s: float = Field(120.0, gt=0)  # reasoning models say nothing for a minute
     provider_max_retries: int = Field(4, ge=0)  # within an attempt: at once after a cut, else with growing pauses
     provider_max_wait_s: float = Field(30.0, ge=0)  # a longer Retry-After gives the job back to its queue instead
+
+    # --- summaries by an external service, which then writes all those for which no model is named
+    metacognition_api_url: str = ""
+    metacognition_auth_token: SecretStr = SecretStr("")
+    metacognition_poll_s: float = Field(5.0, gt=0)  # between two looks at how far it is
+    metacognition_give_up_min: float = Field(100.0, gt=0)  # a long conversation takes it an hour
+    metacognition_timeout_s: float = Field(30.0, gt=0)  # it takes the messages and works later
 
     # --- retrieval
     embedding_model: str = ""  # a sentence-transformers name or path; default: the packaged all-MiniLM-L6-v2

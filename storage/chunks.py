@@ -22,8 +22,9 @@ class FoundChunk:
     role: str
 
 
-def ids_of(session: Session, conversation_id: str) -> set[str]:
-    return set(session.execute(select(_chunks.c.id).where(_chunks.c.conversation_id == conversation_id)).scalars())
+def ids_of(session: Session, conversation_id: str, index: str) -> set[str]:
+    of = (_chunks.c.conversation_id == conversation_id, _chunks.c.embedding_model == index)
+    return set(session.execute(select(_chunks.c.id).where(*of)).scalars())
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
@@ -49,12 +50,13 @@ def load(session: Session, owner_id: str, chunk_ids: Sequence[str]) -> dict[str,
     return {chunk.id: FoundChunk(chunk, conversation, role) for chunk, conversation, role in session.execute(query)}
 
 
-def replies(session: Session, message_ids: Collection[str]) -> dict[str, Chunk]:
+def replies(session: Session, message_ids: Collection[str], index: str) -> dict[str, Chunk]:
     """Question's message id → the beginning of the answer that stands behind it on the shown path."""
     query = (
         select(col(Message.parent_id), Chunk)
         .join(Chunk, col(Chunk.message_id) == col(Message.id))
         .where(col(Message.parent_id).in_(list(message_ids)), col(Message.role) == "assistant", col(Message.on_path))
+        .where(col(Chunk.embedding_model) == index)
         .order_by(col(Chunk.start).desc())
     )
     return {question: chunk for question, chunk in session.execute(query) if question is not None}

@@ -240,36 +240,7 @@ def _merge_messages(session: Session, conversation_id: str, messages: list[dict[
     return len(fresh) + len(changes) + len(gone)
 
 
-# --- the index's view -------------------------------------------------------------------------------------------------
-
-
 def existing(session: Session, conversation_ids: Collection[str]) -> set[str]:
     """Those that were not deleted meanwhile; they stay until this transaction ends."""
     query = select(_conversations.c.id).where(_conversations.c.id.in_(conversation_ids)).with_for_update(read=True)
     return set(session.execute(query).scalars()) if conversation_ids else set()
-
-
-_stale = _conversations.c.indexed_version < _conversations.c.content_version
-
-
-def unindexed(session: Session, owner_id: str, limit: int) -> list[Conversation]:
-    """This owner's conversations whose messages changed since they were embedded."""
-    query = select(Conversation).where(_stale, col(Conversation.owner_id) == owner_id)
-    return list(session.execute(query.order_by(col(Conversation.id)).limit(limit)).scalars())
-
-
-def count_unindexed(session: Session, owner_id: str) -> int:
-    return session.execute(
-        select(func.count()).select_from(_conversations).where(_stale, _conversations.c.owner_id == owner_id)
-    ).scalar_one()
-
-
-def owners_unindexed(session: Session) -> list[str]:
-    """Who has something to embed."""
-    return list(session.execute(select(_conversations.c.owner_id).where(_stale).distinct()).scalars())
-
-
-def mark_indexed(session: Session, conversation_id: str, version: int) -> None:
-    session.execute(
-        update(_conversations).where(_conversations.c.id == conversation_id).values(indexed_version=version)
-    )

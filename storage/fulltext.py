@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import DDL, Table, column, event, select, table, text
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from storage.filters import NO_FILTERS, Filters
 from storage.tables import Chunk, Conversation
@@ -135,12 +135,13 @@ def size(session: Session) -> int:
 
 
 def search(
-    session: Session, owner_id: str, query: Query, limit: int, filters: Filters = NO_FILTERS
+    session: Session, owner_id: str, index: str, query: Query, limit: int, filters: Filters = NO_FILTERS
 ) -> list[tuple[str, frozenset[str]]]:
-    """(chunk id, its words) of this owner's chunks that hold any of the terms and what is demanded, the best first."""
+    """(chunk id, its words) of this owner's chunks that hold any of the terms and what is demanded, the best first.
+    `index`: as `storage.indexes` names it."""
     if query.is_empty:
         return []
-    mine = (col(Conversation.owner_id) == owner_id, *filters.conditions())
+    mine = (_conversations.c.owner_id == owner_id, _chunks.c.embedding_model == index, *filters.conditions())
     if _is_sqlite(session):
         joined = _words.join(_key, _key.c.number == _words.c.rowid).join(_chunks, _chunks.c.id == _key.c.chunk_id)
         found = select(_chunks.c.id, _words.c.words).where(text("chunk_words MATCH :asked"))

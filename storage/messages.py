@@ -8,6 +8,7 @@ from sqlalchemy import Table, delete, func, select, update
 from sqlmodel import Session, col
 
 from config.errors import Conflict
+from storage import model_cache
 from storage.ids import new_id
 from storage.tables import Conversation, Message, utcnow
 
@@ -117,7 +118,8 @@ def get(session: Session, message_id: str) -> Message | None:
 
 
 def clear(session: Session, conversation_id: str) -> int:
-    """Remove every message of a conversation; returns how many there were."""
+    """Remove every message of a conversation, and what models remember of it; returns how many there were."""
+    model_cache.forget_after_commit(session)
     return len(
         session.execute(
             delete(_messages).where(_messages.c.conversation_id == conversation_id).returning(_messages.c.id)

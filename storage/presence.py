@@ -22,7 +22,10 @@ class WorkerPresence:
     slots: int
     state: Literal["starting", "loading", "ready", "stopping"] = "starting"
     busy: int = 0
-    models: dict[str, Any] = field(default_factory=dict)  # role → {name, state, detail}
+    # role → {name, state, progress, detail}; "resident" → a list of such, of all local language models
+    models: dict[str, Any] = field(default_factory=dict)
+    providers: dict[str, Any] = field(default_factory=dict)  # servers asked for their models → {status, models, detail}
+    engine: dict[str, Any] = field(default_factory=dict)  # what the local models' engines do; jobs → [place, seconds]
     rss_bytes: int = 0
     pid: int = field(default_factory=os.getpid)
     host: str = field(default_factory=socket.gethostname)
@@ -50,4 +53,10 @@ def present() -> list[WorkerPresence]:
     values = client.mget(keys) if keys else []
     if gone := [key for key, value in zip(keys, values, strict=True) if value is None]:
         client.srem(_KEYS, *gone)  # one that is only late puts itself back with its next report
-    return [WorkerPresence(**orjson.loads(value)) for value in values if value is not None]
+    return [_read(value) for value in values if value is not None]
+
+
+def _read(value: bytes | str) -> WorkerPresence:
+    """A worker of another version may tell more, or less."""
+    told = orjson.loads(value)
+    return WorkerPresence(**{name: told[name] for name in WorkerPresence.__dataclass_fields__ if name in told})

@@ -3,6 +3,7 @@
 user ──< conversation ──< message ──< chunk
   │            └──< summary, summary_part
   ├────< job ──< import_item
+  ├──── search_index
   └────< llm_default
 """
 
@@ -90,6 +91,7 @@ class Conversation(SQLModel, table=True):
     content_hash: str | None = None  # of everything imported; equal means unchanged
     content_version: int = 1  # raised by every change of messages …
     indexed_version: int = 0  # … and reached by the embedding job
+    rebuilt_version: int = 0  # the same in the index that is being built beside the one that serves
     created_at: datetime = _time(nullable=False)  # at the source
     updated_at: datetime = _time(nullable=False)
     imported_at: datetime | None = _time()
@@ -132,6 +134,19 @@ class Chunk(SQLModel, table=True):
     text: str = Field(sa_column=Column(Text, nullable=False))
     embedding_model: str
     created_at: datetime = _time(nullable=False)
+
+
+class SearchIndex(SQLModel, table=True):
+    """Which index serves an owner's searches, and which one is being built to take its place. A name is the embedding
+    model's with a generation behind it; chunks carry it."""
+
+    __tablename__ = "search_index"
+
+    owner_id: str = Field(foreign_key="user.id", ondelete="CASCADE", primary_key=True, max_length=36)
+    name: str
+    building: str | None = None
+    retiring: str | None = None  # the one before: still to be removed
+    built_at: datetime | None = _time()
 
 
 class Job(SQLModel, table=True):
@@ -205,10 +220,12 @@ class Summary(SQLModel, table=True):
 
     conversation_id: str = Field(foreign_key="conversation.id", ondelete="CASCADE", primary_key=True, max_length=36)
     text: str = Field(sa_column=Column(Text, nullable=False))
-    model: str
+    model: str | None = None  # none where a person wrote the first one
     is_edited: bool = False  # written or changed by a person: not overwritten without asking
     content_version: int  # of the conversation, when this was made
-    external_id: str | None = Field(default=None, sa_column=Column(Text))  # at an external summariser
+    place: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(Json)
+    )  # how far an external summariser has read
     created_at: datetime = _time(nullable=False)
     updated_at: datetime = _time(nullable=False)
 

@@ -69,17 +69,17 @@ def _connect() -> ClientAPI:
 
 
 class VectorIndex:
-    """Vectors of one embedding model. Raises Unavailable when Chroma is away."""
+    """Vectors of one index, as `storage.indexes` names it. Raises Unavailable when Chroma is away."""
 
-    def __init__(self, model_name: str) -> None:
-        self.name = "chunks-" + hashlib.sha256(model_name.encode()).hexdigest()[:24]
-        self._model_name = model_name
+    def __init__(self, index: str) -> None:
+        self.name = "chunks-" + hashlib.sha256(index.encode()).hexdigest()[:24]
+        self._index = index
 
     def _collection(self) -> ChromaCollection:
         return _connect().get_or_create_collection(
             self.name,
             configuration={"hnsw": HNSW},
-            metadata={"embedding_model": self._model_name},
+            metadata={"index": self._index},
             embedding_function=None,
         )
 
@@ -118,6 +118,16 @@ class VectorIndex:
         return [
             (chunk_id, 1.0 - float(distance)) for chunk_id, distance in zip(found["ids"][0], distances[0], strict=True)
         ]
+
+    def drop(self) -> None:
+        """The whole collection; harmless when it is not there."""
+        from chromadb.errors import NotFoundError
+
+        with _translated():
+            try:
+                _connect().delete_collection(self.name)
+            except NotFoundError:
+                pass
 
     def count(self) -> int:
         with _translated():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from typing import Any
@@ -14,35 +15,27 @@ from storage import conversations, messages
 from storage.database import Session, reading
 from storage.ids import new_id
 from storage.tables import Message
+from tasks.answering import PROMPT_MARGIN, chat_class, time_left_s, waiting, write_answer
 from tasks.base import job
 from tasks.embeddings import request_embedding
 from tasks.run import JobRun, Outcome
 from tasks.search import Retrieval, retrieve
 from workers import registry
 from workers.llm.prompt import fit_history
-from workers.ports import ChatMessage, ChatRequest, Completion, Delta, LanguageModel, Passage, Sampling
-
-# Room left for passages and template around the history, in tokens.
-PROMPT_MARGIN = 64
+from workers.ports import ChatMessage, ChatRequest, Completion, LanguageModel, Passage, Sampling
 
 
 @job(Kind.CHAT)
 def reply(run: JobRun) -> Outcome:
     started = time.monotonic()
+    time_left_s(run)
     question, history = _load(run)
-    model = registry.language_model(run.input.get("model"))
-    passages = _passages(run, question.content)
-    run.restore_text()
-    request = _request(run, model, history, passages)
-    run.emit("status", status="generating_response", model=model.name)
-    completion: Completion | None = None
-    for item in model.stream(request, run.should_stop):
-        if isinstance(item, Delta):
-            run.content(item.text, item.tokens)
-        else:
-            completion = item
-        run.check()
-    assert completion is not None, "a stream ends with its completion"
+    with registry.language_model(run.input.get("model"), waiting(run)) as model:
+        passages = _passages(run, question.content)
+        run.restore_text()
+        request = _request(run, model, history, passages)
+        run.emit("status", status="generating_response", model=model.name)
+        completion = write_answer(run, model, request)
     return _outcome(run, question, model, passages, completion, round((time.monotonic() - started) * 1000))
 
 
@@ -65,7 +58,7 @@ def _passages(run: JobRun, question: str) -> tuple[Passage, ...]:
         try:
             found = retrieve(
                 Retrieval(run.owner_id, question, settings.rag_passages, not_in=run.job.conversation_id),
-                settings.chat_wait_retrieval_s,
+                min(settings.chat_wait_retrieval_s, time_left_s(run) or math.inf),
             )
         except Unavailable as error:
             log.warning("answering without sources", reason=error.detail)
@@ -100,6 +93,9 @@ def _request(run: JobRun, model: LanguageModel, history: list[Message], passages
         resume_text=run.text,
         resume_tokens=tuple(run.resume_tokens),
         owner=run.owner_id,
+        job_id=run.id,
+        work_class=chat_class(run),
+        deadline_s=time_left_s(run),
     )
 
 
@@ -119,6 +115,8 @@ def _outcome(
         "response_ms": ms,
         "sources": sources,
     }
+    if run.logprobs:
+        result["logprobs"] = run.logprobs
 
     def effect(session: Session) -> None:
         messages.add_answer(

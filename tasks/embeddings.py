@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from config.logging import log
 from config.queues import Kind
-from storage import backlog, chunks, conversations, jobs, messages, queue
+from storage import backlog, chunks, conversations, indexes, jobs, messages, queue
 from storage.database import Session, reading, transaction
+from storage.indexes import Target
 from storage.jobs import NewJob
 from storage.tables import Conversation, utcnow
 from storage.vectors import VectorIndex
@@ -22,6 +24,7 @@ from workers.ports import Embedder
 # worker repeats little and the database is never held long.
 CONVERSATIONS_PER_SLICE = 64
 CHUNKS_PER_SLICE = 512
+CHUNKS_RETIRED_AT_ONCE = 2000
 # Low, so that an owner's chat and searches never wait for bulk work of the same worker.
 EMBED_PRIORITY = 2
 FAILED_PAUSE_S = 60.0
@@ -41,11 +44,18 @@ def embed_leftovers() -> None:
     with reading() as session:
         owners = [
             owner
-            for owner in conversations.owners_unindexed(session)
+            for owner in indexes.owners_unindexed(session)
             if not backlog.recently_failed(session, _serial_key(owner), FAILED_PAUSE_S)
         ]
     for owner_id in owners:
         with transaction() as session:
+            request_embedding(session, owner_id)
+
+
+def embed_anew_where_the_model_changed(model: str) -> None:
+    """Owners whose index was made by another embedding model get a new one; the old one serves meanwhile."""
+    with transaction() as session:
+        for owner_id in indexes.owners_of_other_models(session, model):
             request_embedding(session, owner_id)
 
 
@@ -55,26 +65,64 @@ def _serial_key(owner_id: str) -> str:
 
 @job(Kind.EMBED)
 def embed(run: JobRun) -> Outcome:
+    """{rebuild}: everything anew into an index beside the one that serves, which then takes its place."""
     embedder = registry.embedder()
-    index = VectorIndex(embedder.name)
+    switched = bool((run.job.checkpoint or {}).get("switched"))
+    with run.slice() as session:
+        rebuild = bool(run.input.get("rebuild")) and not switched
+        index = indexes.target(session, run.owner_id, embedder.name, rebuild=rebuild)
     counts = {"conversations": 0, "chunks_added": 0, "chunks_removed": 0}
+    _fill(run, embedder, index, counts)
+    if index.new:
+        with run.slice(checkpoint={"switched": True}) as session:
+            indexes.switch(session, run.owner_id)
+        log.info("index switched", index=index.name)
+        _fill(run, embedder, replace(index, new=False), counts)
+    _retire(run)
+    return Outcome({**counts, "index": index.name})
+
+
+def _fill(run: JobRun, embedder: Embedder, index: Target, counts: dict[str, int]) -> None:
     while True:
         run.check()
         with reading() as session:
-            batch = conversations.unindexed(session, run.owner_id, CONVERSATIONS_PER_SLICE)
-            left = conversations.count_unindexed(session, run.owner_id)
+            batch = indexes.unindexed(session, run.owner_id, index, CONVERSATIONS_PER_SLICE)
+            left = indexes.count_unindexed(session, run.owner_id, index)
         done = counts["conversations"]
-        run.progress(done, done + left, "conversations", "embedding")
+        run.progress(done, done + left, "conversations", "rebuilding" if index.new else "embedding")
         if not batch:
-            return Outcome(counts)
+            return
         _Slice(run, embedder, index, counts).write(batch)
+
+
+def _retire(run: JobRun) -> None:
+    """Remove what the index before the last switch held."""
+    with reading() as session:
+        name = indexes.retiring(session, run.owner_id)
+    if name is None:
+        return
+    vectors = VectorIndex(name)
+    while True:
+        run.check()
+        with reading() as session:
+            ids = indexes.chunk_ids(session, run.owner_id, name, CHUNKS_RETIRED_AT_ONCE)
+        if not ids:
+            break
+        vectors.delete(ids)
+        with run.slice() as session:
+            chunks.remove(session, ids)
+    with run.slice() as session:
+        is_unused = indexes.retired(session, run.owner_id, name)
+    if is_unused:
+        vectors.drop()
 
 
 class _Slice:
     """Chunks of several conversations, embedded together because batches across them are longer and better sorted."""
 
-    def __init__(self, run: JobRun, embedder: Embedder, index: VectorIndex, counts: dict[str, int]) -> None:
+    def __init__(self, run: JobRun, embedder: Embedder, index: Target, counts: dict[str, int]) -> None:
         self._run, self._embedder, self._index, self._counts = run, embedder, index, counts
+        self._vectors = VectorIndex(index.name)
         self._rows: list[dict[str, Any]] = []
         self._stale: set[str] = set()
         self._done: list[tuple[str, int]] = []
@@ -83,7 +131,7 @@ class _Slice:
         for conversation in batch:
             wanted = {row["id"]: row for row in self._chunks_of(conversation)}
             with reading() as session:
-                present = chunks.ids_of(session, conversation.id)
+                present = chunks.ids_of(session, conversation.id, self._index.name)
             self._stale |= present - wanted.keys()
             for row in (row for chunk_id, row in wanted.items() if chunk_id not in present):
                 self._rows.append(row)
@@ -98,13 +146,13 @@ class _Slice:
         limit = self._embedder.max_tokens
         return [
             {
-                "id": chunk_id(self._embedder.name, message.id, chunk.start, chunk.text),
+                "id": chunk_id(self._index.name, message.id, chunk.start, chunk.text),
                 "conversation_id": conversation.id,
                 "message_id": message.id,
                 "start": chunk.start,
                 "end": chunk.end,
                 "text": chunk.text,
-                "embedding_model": self._embedder.name,
+                "embedding_model": self._index.name,
                 "created_at": utcnow(),
             }
             for message in shown
@@ -119,14 +167,14 @@ class _Slice:
         if rows:
             vectors = self._embedder.embed([row["text"] for row in rows])
             metadatas = [{"owner_id": self._run.owner_id, "conversation_id": row["conversation_id"]} for row in rows]
-            self._index.upsert([row["id"] for row in rows], vectors, metadatas)
+            self._vectors.upsert([row["id"] for row in rows], vectors, metadatas)
         with self._run.slice() as session:
             still_there = conversations.existing(session, {row["conversation_id"] for row in rows})
             chunks.add(session, [row for row in rows if row["conversation_id"] in still_there])
             chunks.remove(session, self._stale)
             for conversation_id, version in self._done:
-                conversations.mark_indexed(session, conversation_id, version)
-        self._index.delete(self._stale)
+                indexes.mark_indexed(session, conversation_id, self._index, version)
+        self._vectors.delete(self._stale)
         self._counts["conversations"] += len(self._done)
         self._counts["chunks_added"] += len(rows)
         self._counts["chunks_removed"] += len(self._stale)
@@ -134,6 +182,6 @@ class _Slice:
         self._rows, self._stale, self._done = [], set(), []
 
 
-def chunk_id(model: str, message_id: str, start: int, text: str) -> str:
+def chunk_id(index: str, message_id: str, start: int, text: str) -> str:
     """The same passage of the same message has the same id in every attempt."""
-    return hashlib.sha256(f"{model}\0{message_id}\0{start}\0{text}".encode()).hexdigest()[:40]
+    return hashlib.sha256(f"{index}\0{message_id}\0{start}\0{text}".encode()).hexdigest()[:40]

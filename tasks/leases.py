@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
@@ -12,12 +13,13 @@ import structlog
 
 from config.logging import log
 from config.settings import get_settings
-from storage import jobs, presence
+from storage import jobs, model_cache, presence
 from storage.connections import redis_client
 from storage.database import DatabaseError, transaction
 from storage.presence import WorkerPresence
 from storage.queue import CONTROL_CHANNEL
 from tasks.run import JobRun
+from workers import registry
 
 
 class Leases:
@@ -26,16 +28,20 @@ class Leases:
     def __init__(self, me: WorkerPresence) -> None:
         self.me = me
         self.stopping = threading.Event()
+        self.look: Callable[[WorkerPresence], None] = lambda _me: None  # brings `me` up to date before it is shown
         self._runs: dict[str, JobRun] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._forgotten_at = 0
 
     @property
     def worker_name(self) -> str:
         return f"{self.me.name}@{self.me.host}:{self.me.pid}"
 
     def start(self) -> None:
+        self._forgotten_at = model_cache.forgotten_at()
+        model_cache.clean_up()
         for target, name in ((self._beat, "leases"), (self._listen, "cancels")):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -44,6 +50,7 @@ class Leases:
     def tell(self) -> None:
         """Show the others how this worker is, now rather than at the next beat."""
         self.me.busy, self.me.rss_bytes = len(self.held()), psutil.Process().memory_info().rss
+        self.look(self.me)
         with suppress(redis.RedisError):
             presence.report(self.me)
 
@@ -76,7 +83,14 @@ class Leases:
             except DatabaseError as error:
                 # Trying again in heartbeat_s; if the database stays away past the lease, the fence decides.
                 log.error("leases not renewed", held=len(runs), reason=str(error.__cause__ or error)[:200])
+            self._forget()
             self.tell()
+
+    def _forget(self) -> None:
+        """What somebody deleted goes from the models' caches, too; in a thread, as leases must not wait for a disk."""
+        if "chat" in self.me.queues and (asked := model_cache.forgotten_at()) != self._forgotten_at:
+            self._forgotten_at = asked
+            threading.Thread(target=registry.forget_saved, name="forget", daemon=True).start()
 
     def _renew(self, runs: list[JobRun]) -> None:
         if not runs:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,6 +57,7 @@ class JobRun:
         self.first_output_at: datetime | None = job.first_output_at
         self.text = ""  # the answer so far, across attempts
         self.resume_tokens: list[int] = []
+        self.logprobs: list[dict[str, Any]] = []  # where they were asked for
         self._stopping = stopping
         self._log = event_log
         self._seq = job.event_seq
@@ -96,13 +97,15 @@ class JobRun:
         self._unsent += [NewEvent(fields) for fields in events]
         self._send()
 
-    def content(self, text: str, tokens: tuple[int, ...] = ()) -> None:
+    def content(self, text: str, tokens: tuple[int, ...] = (), logprobs: Sequence[dict[str, Any]] = ()) -> None:
         """A piece of the answer."""
         if self.first_output_at is None:
             self.first_output_at = utcnow()
         self.text += text
         self.resume_tokens.extend(tokens)
-        self.emit("content", content=text, resume=" ".join(map(str, tokens)))
+        self.logprobs.extend(logprobs)
+        told = {"logprobs": list(logprobs)} if logprobs else {}
+        self.emit("content", content=text, **told, resume=" ".join(map(str, tokens)))
 
     def progress(self, done: int, total: int | None, unit: str, phase: str, **more: int) -> None:
         self.progress_now = {"done": done, "total": total, "unit": unit, **more}
@@ -115,9 +118,11 @@ class JobRun:
         self.flush(FLUSH_WAIT_S)
         for event in self._log.read(self.id):
             if event.type == "reset":
-                self.text, self.resume_tokens = "", []
+                self.text, self.resume_tokens, self.logprobs = "", [], []
             elif event.type == "content":
-                self.text += orjson.loads(event.json)["content"]
+                said = orjson.loads(event.json)
+                self.text += said["content"]
+                self.logprobs += said.get("logprobs", ())
                 self.resume_tokens += [int(token) for token in event.resume.split()]
 
     def _send(self) -> None:
@@ -142,7 +147,8 @@ class JobRun:
         log.warning("event log was lost; starting it anew", after=self._seq)
         start = [NewEvent({"type": "reset"})]
         if self.text:
-            start.append(NewEvent({"type": "content", "content": self.text}, " ".join(map(str, self.resume_tokens))))
+            said = {"type": "content", "content": self.text, **({"logprobs": self.logprobs} if self.logprobs else {})}
+            start.append(NewEvent(said, " ".join(map(str, self.resume_tokens))))
         self._unsent = start + [event for event in self._unsent if event.fields["type"] not in ("content", "reset")]
         self._seq += self._maybe_written
         self._mode = RESTART

@@ -16,7 +16,7 @@ from config.errors import BackchannelError, Unavailable
 from config.logging import log
 from config.queues import SEARCH_QUEUE
 from config.settings import get_settings
-from storage import chunks, conversations, fulltext, queue
+from storage import chunks, conversations, fulltext, indexes, queue
 from storage.chunks import FoundChunk
 from storage.database import reading
 from storage.filters import NO_FILTERS, Filters
@@ -105,14 +105,17 @@ def _passages(wanted: _Wanted, pool: int) -> list[tuple[FoundChunk, Ranked]]:
     """Chunks above the noise, the surest first."""
     query = wanted.query
     with reading() as session:
+        index = indexes.serving(session, wanted.owner_id)
+        if index is None:
+            return []
         # What is left out is fetched and dropped: the vector index finds next to nothing where most is filtered out.
-        dropped = chunks.ids_of(session, wanted.not_in) if wanted.not_in is not None else set()
+        dropped = chunks.ids_of(session, wanted.not_in, index) if wanted.not_in is not None else set()
         frequencies = fulltext.frequencies(session, _asked_words(query))
         rarity = Rarity(frequencies, fulltext.size(session))
         more = min(len(dropped), MOST_DROPPED)
-        by_words = fulltext.search(session, wanted.owner_id, query, pool + more, wanted.filters)
+        by_words = fulltext.search(session, wanted.owner_id, index, query, pool + more, wanted.filters)
     matched = {chunk_id: held & frequencies.keys() for chunk_id, held in by_words if chunk_id not in dropped}
-    cosines = _near(wanted, pool + more, dropped)
+    cosines = _near(wanted, index, pool + more, dropped)
     ranked = rank(cosines, matched, rarity, get_settings().search_min_score)
     with reading() as session:
         rows = chunks.load(session, wanted.owner_id, [one.chunk_id for one in ranked])
@@ -129,7 +132,7 @@ def _passages(wanted: _Wanted, pool: int) -> list[tuple[FoundChunk, Ranked]]:
     ]
 
 
-def _near(wanted: _Wanted, limit: int, dropped: set[str]) -> dict[str, float]:
+def _near(wanted: _Wanted, index: str, limit: int, dropped: set[str]) -> dict[str, float]:
     """Chunk id → cosine, of what lies nearest to the query's meaning."""
     if not wanted.query.text.strip():
         return {}
@@ -140,9 +143,11 @@ def _near(wanted: _Wanted, limit: int, dropped: set[str]) -> dict[str, float]:
         if not ids:
             return {}
         within = ids if len(ids) <= MOST_WITHIN else None
-    embedder = registry.embedder()
+    embedder = registry.embedder_named(indexes.model_of(index))
+    if embedder is None:  # another model is configured now, and its index is not built yet
+        return {}
     vector = embedder.embed([wanted.query.text], urgent=True)[0]
-    found = VectorIndex(embedder.name).query(vector, wanted.owner_id, limit, within=within)
+    found = VectorIndex(index).query(vector, wanted.owner_id, limit, within=within)
     return {chunk_id: cosine for chunk_id, cosine in found if chunk_id not in dropped}
 
 
@@ -171,7 +176,8 @@ def find_passages(question: Retrieval) -> list[Passage]:
     wanted = _Wanted(question.owner_id, asked, not_in=question.not_in)
     near = _passages(wanted, max(MIN_POOL, 5 * question.limit))
     with reading() as session:
-        answers = chunks.replies(session, [found.chunk.message_id for found, _ in near if found.role == "user"])
+        questions = [found.chunk.message_id for found, _ in near if found.role == "user"]
+        answers = chunks.replies(session, questions, near[0][0].chunk.embedding_model) if questions else {}
     passages: dict[str, Passage] = {}
     for found, ranked in near:
         chunk = answers.get(found.chunk.message_id, found.chunk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,14 +16,16 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from config.catalogue import EXTRACTIVE
 from config.errors import BackchannelError
 from config.logging import configure_logging, log
 from config.queues import WORKERS
 from config.settings import get_settings
 from storage.presence import WorkerPresence
+from tasks.embeddings import embed_anew_where_the_model_changed
 from tasks.leases import Leases, set_leases
 from workers import registry
+
+ASK_SERVERS_S = 30.0  # between two looks at which models Ollama and its like have
 
 _leases: Leases | None = None
 
@@ -65,36 +68,66 @@ def _gather_task_events(consumer: Any) -> None:
 
 
 def _load_models() -> None:
-    """Models load once, beside the consumer: jobs that need none run meanwhile, the others wait for the lock."""
+    """Models load once, beside the consumer: jobs that need none run meanwhile, the others wait and say so."""
     assert _leases is not None
     me = _leases.me
     structlog.contextvars.bind_contextvars(process=me.name)
-    if "chat" in me.queues:
-        name = registry.local_model_name(get_settings())
-        _load(me, "language", name or EXTRACTIVE, registry.load_local_model)
-    if "embed" in me.queues:
-        _load(me, "embedding", get_settings().embedding_model or "default", registry.embedder)
+    speaks, embeds = "chat" in me.queues, "embed" in me.queues
+    embedding = get_settings().embedding_model or "default"
+    if embeds:
+        me.models = {"embedding": {"name": embedding, "state": "loading"}}
+    if speaks:
+        me.models = {**me.models, **registry.model_states()}
+        _leases.look = _look
+        if registry.lists_servers():
+            threading.Thread(target=_ask_servers, args=(_leases,), name="servers", daemon=True).start()
+        _load("language", registry.default_name(), registry.load_default)
+    if embeds:
+        detail = _load("embedding", embedding, registry.embedder)
+        me.models["embedding"] = (
+            {"name": registry.embedder().name, "state": "ready"}
+            if detail is None
+            else {"name": embedding, "state": "failed", "detail": detail}
+        )
+        if detail is None:
+            embed_anew_where_the_model_changed(registry.embedder().name)
     me.state = "ready"
     _leases.tell()
     log.info("worker ready", queues=me.queues)
 
 
-def _load(me: WorkerPresence, role: str, name: str, load: Any) -> None:
-    me.models[role] = {"name": name, "state": "loading"}
+def _load(role: str, name: str, load: Callable[[], object]) -> str | None:
+    """What is wrong, in a sentence; None when all went well."""
     try:
-        model = load()
-        me.models[role] = {"name": model.name if model is not None else name, "state": "ready"}
-        log.info("model loaded", role=role, model=me.models[role]["name"])
+        load()
     except BackchannelError as error:
-        me.models[role] = {"name": name, "state": "failed", "detail": error.detail}
-        log.error("model not loaded", role=role, reason=error.detail)
+        log.error("model not loaded", role=role, model=name, reason=error.detail)
+        return error.detail
     except Exception:
-        me.models[role] = {
-            "name": name,
-            "state": "failed",
-            "detail": "The model could not be loaded; the log has the details.",
-        }
-        log.exception("model not loaded", role=role)
+        log.exception("model not loaded", role=role, model=name)
+        return "The model could not be loaded; the log has the details."
+    log.info("model loaded", role=role, model=name)
+    return None
+
+
+def _look(me: WorkerPresence) -> None:
+    """Before every report: which language models are there, and what they do."""
+    try:
+        me.models.update(registry.model_states())
+        me.engine = registry.engine_stats()
+    except Exception:  # a worker that cannot say how its models are must not look dead
+        log.exception("the models' state is not known")
+
+
+def _ask_servers(leases: Leases) -> None:
+    structlog.contextvars.bind_contextvars(process=leases.me.name)
+    while True:
+        try:
+            leases.me.providers = registry.server_listings()
+        except Exception:
+            log.exception("the servers' models are not known")
+        if leases.stopping.wait(ASK_SERVERS_S):
+            return
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -107,6 +140,7 @@ def _stopping(**_: Any) -> None:
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _stopped(**_: Any) -> None:
+    registry.close()
     if _leases is not None:
         _leases.stop()
 

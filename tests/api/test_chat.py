@@ -15,6 +15,7 @@ from litestar.testing import TestClient
 from sqlalchemy import update
 from sqlmodel import col
 
+from storage import model_cache
 from storage.database import transaction
 from storage.tables import Conversation
 from tests import factories
@@ -147,6 +148,24 @@ UNUSABLE_OPTIONS: list[Json] = [
     {"response_format": {"type": "nope"}},
     {"response_format": {"type": "json_schema", "nope": 1}},
     {"response_format": {"type": "grammar", "grammar": "x" * 65_537}},
+    {"response_format": {"type": "json_schema"}},
+    {"response_format": {"type": "grammar"}},
+    {"response_format": {"type": "json_object", "schema": {}}},
+    {"response_format": {"type": "json_schema", "schema": {}, "grammar": "root ::= x"}},
+    {"repeat_penalty": 0},
+    {"repeat_penalty": 2.1},
+    {"frequency_penalty": -2.1},
+    {"presence_penalty": "much"},
+    {"logit_bias": {"5": 101}},
+    {"logit_bias": {"the": 1}},
+    {"logit_bias": {"-1": 1}},
+    {"logit_bias": {"12345678": 1}},
+    {"logit_bias": {str(token): 1 for token in range(301)}},
+    {"logprobs": -1},
+    {"logprobs": 21},
+    {"logprobs": 0, "max_tokens": 4097},
+    {"deadline_s": 0},
+    {"deadline_s": 86_401},
 ]
 
 
@@ -164,6 +183,8 @@ def test_usable_options_reach_the_job(client: Client) -> None:
     options: Json = {
         "model": "m", "system": "Be kind.", "temperature": 0, "top_p": 1, "top_k": 0, "min_p": 0, "seed": 2**32 - 1,
         "max_tokens": 1, "stop": "END", "response_format": {"type": "json_schema", "schema": {"type": "object"}},
+        "repeat_penalty": 2, "frequency_penalty": -2, "presence_penalty": 2, "logit_bias": {"0": -100, "9999999": 100},
+        "logprobs": 20, "deadline_s": 86_400,
     }  # fmt: skip
     job_id = ask_later(client, **options).json()["id"]
     kept = factories.load(job_id).input
@@ -281,6 +302,7 @@ def test_a_cleared_history_is_empty(client: Client) -> None:
     cleared = client.delete("/api/chat/history")
     assert cleared.status_code == 200
     assert cleared.json() == {"success": True, "message": "Chat history cleared", "removed": 2}
+    assert model_cache.forgotten_at() > 0  # models forget, too
     told = history(client)
     assert (told["messages"], told["total_count"]) == ([], 0)
     assert client.delete("/api/chat/history").json()["removed"] == 0

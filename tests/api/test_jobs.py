@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -102,6 +104,52 @@ def test_the_position_counts_who_goes_first(client: Client) -> None:
     assert [show(client, job_id)["queue"]["position"] for job_id in ids] == [2, 3, 1, 4]
     work(ids[2])
     assert [show(client, job_id)["queue"]["position"] for job_id in (ids[0], ids[1], ids[3])] == [1, 2, 3]
+
+
+# --- places, with a model that tells them
+
+
+def generate(*, busy: int = 0, models: Json | None = None, state: str = "ready", **engine: Any) -> None:
+    told = {"slots": 4, "running": 0, "waiting": 0, "tokens_per_second": 0.0, "answer_s": None, "jobs": {}} | engine
+    presence.report(
+        WorkerPresence("generate", ["chat", "summarize"], 32, state, busy, models or {}, engine=told)  # type: ignore[arg-type]
+    )
+
+
+def test_the_place_counts_what_waits_in_the_model(client: Client) -> None:
+    ids = [factories.job(Kind.CHAT) for _ in range(2)]
+    generate(running=4, waiting=3, answer_s=8.0)
+    assert [show(client, job_id)["queue"] for job_id in ids] == [
+        {"position": 4, "eta_seconds": 8.0},
+        {"position": 5, "eta_seconds": 10.0},
+    ]
+    generate(running=3, answer_s=8.0)  # one slot is free
+    assert [show(client, job_id)["queue"]["eta_seconds"] for job_id in ids] == [0.0, 2.0]
+
+
+def test_without_a_finished_answer_no_time_is_told(client: Client) -> None:
+    job_id = factories.job(Kind.CHAT)
+    generate(running=4, waiting=1)
+    assert show(client, job_id)["queue"] == {"position": 2, "eta_seconds": None}
+
+
+def test_who_is_taken_on_but_waits_for_a_slot_is_told_so(client: Client) -> None:
+    waits, writes = factories.running(Kind.CHAT).id, factories.running(Kind.CHAT).id
+    generate(running=4, waiting=2, answer_s=8.0, jobs={waits: [2, 3.14159], "another": [1, None]})
+    listed = {job["id"]: job for job in client.get("/api/jobs").json()["jobs"]}
+    assert listed == {job_id: show(client, job_id) for job_id in (waits, writes)}
+    assert listed[waits]["status"] == "running"
+    assert listed[waits]["queue"] == {"position": 2, "eta_seconds": 3.1}
+    assert listed[waits]["blocked_by"] == "waiting for a free slot of the model"
+    assert (listed[writes]["queue"], listed[writes]["blocked_by"]) == (None, None)
+
+
+def test_a_model_that_loads_says_how_far_it_is(client: Client) -> None:
+    job_id = factories.job(Kind.CHAT)
+    generate(state="loading", models={"language": {"name": "m", "state": "loading", "progress": 0.4234}})
+    assert show(client, job_id)["blocked_by"] == "the model is loading (42 %)"
+    generate(state="loading", models={"language": {"name": "m", "state": "loading", "progress": None}})
+    assert show(client, job_id)["blocked_by"] == "the model is loading"
 
 
 # --- bounds

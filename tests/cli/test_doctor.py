@@ -112,3 +112,52 @@ def test_a_check_that_fails_is_a_finding_too() -> None:
 
     check = checks.guarded("part", fail)
     assert (check.state, check.found) == ("broken", "could not be checked: RuntimeError: first line")
+
+
+def add_model(tmp_path: Path, name: str, content: bytes = b"GGUF" + bytes(100)) -> None:
+    folder = tmp_path / "data" / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+def test_pulled_models_are_found_and_looked_at(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add_model(tmp_path, "tiny.gguf")
+    assert diagnose()[1]["model"]["found"] == "tiny: 0.0 GB"
+    add_model(tmp_path, "broken.gguf", b"<html>")
+    code, found = diagnose()
+    assert code == 1
+    assert found["model"]["found"] == "broken.gguf is no GGUF file"
+    assert "models remove broken" in found["model"]["mend"]
+
+
+def test_a_model_that_is_still_to_be_pulled(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setenv("MODEL_REPO", "owner/repo")
+    add_model(tmp_path, "m.gguf.part")
+    code, found = diagnose()
+    assert code == 0
+    assert found["model"]["found"] == "owner/repo is not here yet"
+    assert found["pulls"]["found"] == "1 not ended, 0.0 GB on disk: m"
+
+
+def test_a_provider_is_a_model_too(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("ANTHROPIC_API_KEY", "sk-secret")
+    _, found = diagnose()
+    assert found["model"]["found"] == "none here; set up: Anthropic"
+    assert "sk-secret" not in json.dumps(found)
+
+
+def test_a_models_file_that_cannot_be_used(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
+    (tmp_path / "models.toml").write_text("[openai.models.x]\ncontext_tokens = 0")
+    code, found = diagnose()
+    assert code == 1
+    assert "openai.models.x.context_tokens" in found["models file"]["found"]
+    (tmp_path / "models.toml").write_text("[openai.models.x]")
+    assert diagnose()[1]["models file"]["state"] == "ok"
+
+
+def test_a_list_of_resident_models_is_no_trouble() -> None:
+    name, *_ = WORKERS
+    models = {"language": {"name": "a", "state": "ready"}, "resident": [{"name": "a"}, {"name": "b"}]}
+    (check, *_) = _workers({"workers": [{"name": name, "state": "ready", "models": models}]})
+    assert (check.state, check.found) == ("ok", "ready with a")

@@ -16,6 +16,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("faults")
     model: Path = make_tiny_model(folder / "tiny.gguf", endless=True, context_length=4096)
     with running(
-        folder, MODEL_PATH=str(model), MODEL_N_CTX="4096", MODEL_N_THREADS="1", EMBEDDING_BACKEND="hashing"
+        folder,
+        MODEL_PATH=str(model),
+        MODEL_N_CTX="4096",
+        MODEL_N_THREADS="1",
+        MODEL_SLOTS="4",
+        MODEL_KV_TYPE="f32",
+        EMBEDDING_BACKEND="hashing",
     ) as up:
         yield up

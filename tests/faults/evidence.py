@@ -107,6 +107,15 @@ def job(url: str, job_id: str) -> dict[str, Any]:
     return found
 
 
+def finished_answer(url: str, job_id: str, seen: Seen) -> str:
+    """The job's answer, which its listener has heard whole."""
+    seen.assert_sound()
+    done = job(url, job_id)
+    assert done["status"] == "succeeded", done
+    assert seen.text == done["result"]["content"]
+    return str(done["result"]["content"])
+
+
 def rows(data_dir: Path, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(f"file:{data_dir}/backchannel.db?mode=ro", uri=True, timeout=30)) as connection:
         return connection.execute(query, parameters).fetchall()

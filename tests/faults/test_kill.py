@@ -16,7 +16,17 @@ import pytest
 import redis
 
 from tests.exports import chatgpt_conversation, chatgpt_json, write_big_export
-from tests.faults.evidence import Seen, all_searchable, assert_rows_sound, follow, job, rows, submit, upload
+from tests.faults.evidence import (
+    Seen,
+    all_searchable,
+    assert_rows_sound,
+    finished_answer,
+    follow,
+    job,
+    rows,
+    submit,
+    upload,
+)
 from tests.running import Running
 from tests.servers import wait_until
 
@@ -48,17 +58,9 @@ def vector_count(system: Running) -> int:
     return sum(collection.count() for collection in client.list_collections())
 
 
-def finished_answer(system: Running, job_id: str, seen: Seen) -> str:
-    seen.assert_sound()
-    done = job(system.url, job_id)
-    assert done["status"] == "succeeded", done
-    assert seen.text == done["result"]["content"]
-    return str(done["result"]["content"])
-
-
 def test_killed_chat_worker_continues_the_same_text(system: Running) -> None:
     undisturbed = chat(system, "Tell me of the sea.")
-    expected = finished_answer(system, undisturbed, follow(system.url, undisturbed))
+    expected = finished_answer(system.url, undisturbed, follow(system.url, undisturbed))
 
     job_id = chat(system, "Tell me of the sea.")
     seen = follow(system.url, job_id, stop=in_the_middle)
@@ -70,7 +72,7 @@ def test_killed_chat_worker_continues_the_same_text(system: Running) -> None:
     follow(system.url, job_id, seen)
     # Rounding differs between reading the text so far in one batch and writing it token by token, so that a later token
     # with two nearly equal candidates may fall the other way; what was shown does not change.
-    assert finished_answer(system, job_id, seen).startswith(shown)
+    assert finished_answer(system.url, job_id, seen).startswith(shown)
     assert expected.startswith(shown)
     assert len(seen.text) > len(shown)
     assert "reset" not in seen.types
@@ -85,7 +87,7 @@ def test_many_talkers_outlive_their_worker(system: Running) -> None:
     system.kill("generate")
     for job_id in job_ids:
         seen = follow(system.url, job_id, first if job_id == job_ids[0] else None)
-        finished_answer(system, job_id, seen)
+        finished_answer(system.url, job_id, seen)
         assert "reset" not in seen.types
     assert_rows_sound(system.data_dir)
 
@@ -155,7 +157,7 @@ def test_listener_survives_a_killed_web_process(system: Running) -> None:
     seen = follow(system.url, job_id, stop=in_the_middle)
     system.kill("web")
     follow(system.url, job_id, seen)
-    finished_answer(system, job_id, seen)
+    finished_answer(system.url, job_id, seen)
     assert job(system.url, job_id)["attempt"] == 1, "the work itself was not disturbed"
 
 
@@ -173,8 +175,8 @@ def test_emptied_redis_with_jobs_queued_and_running(system: Running) -> None:
             follow(system.url, running_id, seen)
     finally:
         os.kill(system.pid("background"), signal.SIGCONT)
-    finished_answer(system, running_id, seen)
-    finished_answer(system, running_id, steady.result())
+    finished_answer(system.url, running_id, seen)
+    finished_answer(system.url, running_id, steady.result())
     assert steady.result().types.count("reset") == seen.types.count("reset") == 1
     assert [event["sequence_number"] for event in steady.result().events] == list(range(1, steady.result().last + 1))
     for number, job_id in enumerate(queued):
@@ -192,7 +194,7 @@ def test_redis_stopped_for_ten_seconds(system: Running) -> None:
     os.kill(pid, signal.SIGCONT)
     later = submit(system.url, "noop")
     follow(system.url, job_id, seen)
-    finished_answer(system, job_id, seen)
+    finished_answer(system.url, job_id, seen)
     assert "reset" not in seen.types
     assert follow(system.url, later).types[-1] == "done"
     assert_rows_sound(system.data_dir)
@@ -203,7 +205,7 @@ def test_killed_redis_comes_back_with_its_logs(system: Running) -> None:
     seen = follow(system.url, job_id, stop=in_the_middle)
     system.kill("redis")
     follow(system.url, job_id, seen)
-    finished_answer(system, job_id, seen)
+    finished_answer(system.url, job_id, seen)
     assert_rows_sound(system.data_dir)
 
 
@@ -219,7 +221,7 @@ def test_the_same_message_many_times_at_once(system: Running) -> None:
     finally:
         os.kill(system.pid("generate"), signal.SIGCONT)
     seen = follow(system.url, job_id)
-    finished_answer(system, job_id, seen)
+    finished_answer(system.url, job_id, seen)
     assert seen.types.count("started") == 1
     assert_rows_sound(system.data_dir)
 
@@ -237,7 +239,7 @@ def test_worker_paused_past_its_lease_writes_nothing(system: Running) -> None:
     )
     try:
         follow(system.url, job_id, seen)
-        finished_answer(system, job_id, seen)
+        finished_answer(system.url, job_id, seen)
         assert job(system.url, job_id)["attempt"] == 2
         last = seen.last
         os.kill(paused, signal.SIGCONT)
@@ -265,7 +267,7 @@ def test_everything_killed_at_once(system: Running, tmp_path: Path) -> None:
     for name in ("generate", "background", "index", "beat", "web", "redis", "chroma"):
         system.kill(name)
     for job_id in chats:
-        finished_answer(system, job_id, follow(system.url, job_id, first if job_id == chats[0] else None))
+        finished_answer(system.url, job_id, follow(system.url, job_id, first if job_id == chats[0] else None))
     follow(system.url, imported)
     assert sum(job(system.url, imported)["result"]["conversations"].values()) == 200
     wait_until(lambda: all_searchable(system.data_dir), 120, "everything embedded")

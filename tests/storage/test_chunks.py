@@ -21,7 +21,7 @@ def test_chunks_are_loaded_with_what_they_belong_to(database: str) -> None:
     chunk(conversation_id, "one")
     with reading() as session:
         found = chunks.load(session, LOCAL_OWNER, ["one", "unknown"])
-        assert chunks.ids_of(session, conversation_id) == {"one"}
+        assert chunks.ids_of(session, conversation_id, "m") == {"one"}
         assert chunks.count(session) == 1
     assert list(found) == ["one"]
     assert (found["one"].chunk.text, found["one"].conversation.title, found["one"].role) == (
@@ -48,7 +48,7 @@ def test_chunks_of_a_deleted_message_or_conversation_are_not_found(database: str
         conversations.remove(session, removed, LOCAL_OWNER)
     with reading() as session:
         assert chunks.load(session, LOCAL_OWNER, ["a", "b"]) == {}
-        assert chunks.ids_of(session, removed) == set()
+        assert chunks.ids_of(session, removed, "m") == set()
 
 
 def test_removing_and_adding_nothing_is_allowed(database: str) -> None:
@@ -60,4 +60,4 @@ def test_removing_and_adding_nothing_is_allowed(database: str) -> None:
         chunks.remove(session, [])
         chunks.remove(session, {"a", "unknown"})
     with reading() as session:
-        assert chunks.ids_of(session, conversation_id) == {"b"}
+        assert chunks.ids_of(session, conversation_id, "m") == {"b"}

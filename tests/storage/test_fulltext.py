@@ -27,7 +27,7 @@ def chunk(text: str, conversation_id: str | None = None, owner_id: str = LOCAL_O
 
 def found(query: str, owner_id: str = LOCAL_OWNER) -> list[str]:
     with reading() as session:
-        return [chunk_id for chunk_id, _ in fulltext.search(session, owner_id, parse(query), 10)]
+        return [chunk_id for chunk_id, _ in fulltext.search(session, owner_id, "m", parse(query), 10)]
 
 
 def test_any_word_is_found_and_more_of_them_come_first() -> None:

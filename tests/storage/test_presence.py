@@ -40,6 +40,16 @@ def test_a_worker_that_dies_is_forgotten_and_one_that_was_late_comes_back(clean_
     assert presence.present() == [worker]
 
 
+def test_workers_of_other_versions_are_understood(clean_redis: str) -> None:
+    worker = WorkerPresence("generate", ["chat"], 32, providers={"ollama": {"status": "offline"}}, engine={"slots": 8})
+    presence.report(worker)
+    assert presence.present() == [worker]
+    client = redis.Redis.from_url(clean_redis)
+    client.set(worker.key, b'{"name": "generate", "queues": ["chat"], "slots": 32, "mood": "good"}')
+    (other,) = presence.present()
+    assert (other.slots, other.providers, other.engine, other.models) == (32, {}, {}, {})
+
+
 def test_looking_does_not_walk_through_all_keys(clean_redis: str) -> None:
     """The key space is mostly event logs; who asks for a job's state must not pay for them."""
     client = redis.Redis.from_url(clean_redis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -57,7 +58,7 @@ class Scripted:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     scripted = Scripted()
-    monkeypatch.setattr(registry, "language_model", lambda _name: scripted)
+    monkeypatch.setattr(registry, "language_model", lambda _name, _on_wait: nullcontext(scripted))
     return scripted
 
 

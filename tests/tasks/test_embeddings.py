@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -11,15 +12,18 @@ from numpy.typing import NDArray
 
 from config.errors import Unavailable
 from config.queues import Kind
-from storage import chunks, conversations, messages
+from storage import chunks, conversations, indexes, messages
 from storage.database import reading, transaction
+from storage.indexes import Target
 from storage.tables import LOCAL_OWNER
 from storage.vectors import VectorIndex
 from tasks import embeddings
 from tasks.base import bury_or_put_back, run_job
 from tasks.embeddings import request_embedding
 from tasks.leases import Leases
+from tasks.search import find_conversations
 from tests import factories
+from workers import registry
 from workers.embedding.hashing import HashingEmbedder
 
 pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis", "hashing")
@@ -49,24 +53,24 @@ def rows() -> int:
 
 @pytest.fixture
 def index(hashing: HashingEmbedder) -> VectorIndex:
-    return VectorIndex(hashing.name)
+    return VectorIndex(f"{hashing.name}#1")
 
 
 def test_everything_that_changed_is_embedded_once(index: VectorIndex) -> None:
     said("tomatoes need sun", "and water", native_id="a")
     said("an index makes queries quick", native_id="b")
-    assert embed() == {"conversations": 2, "chunks_added": 3, "chunks_removed": 0}
+    assert embed() == {"conversations": 2, "chunks_added": 3, "chunks_removed": 0, "index": ANY}
     assert (rows(), index.count()) == (3, 3)
-    assert embed() == {"conversations": 0, "chunks_added": 0, "chunks_removed": 0}
+    assert embed() == {"conversations": 0, "chunks_added": 0, "chunks_removed": 0, "index": ANY}
     with reading() as session:
-        assert conversations.count_unindexed(session, LOCAL_OWNER) == 0
+        assert indexes.count_unindexed(session, LOCAL_OWNER, Target("", new=False)) == 0
 
 
 def test_edits_reach_the_index(index: VectorIndex) -> None:
     said("tomatoes need sun", "and water")
     embed()
     said("tomatoes need shade", "and water")
-    assert embed() == {"conversations": 1, "chunks_added": 1, "chunks_removed": 1}
+    assert embed() == {"conversations": 1, "chunks_added": 1, "chunks_removed": 1, "index": ANY}
     assert (rows(), index.count()) == (2, 2)
 
 
@@ -74,7 +78,7 @@ def test_additions_embed_only_what_is_new(index: VectorIndex) -> None:
     said("tomatoes need sun")
     embed()
     said("tomatoes need sun", "and water")
-    assert embed() == {"conversations": 1, "chunks_added": 1, "chunks_removed": 0}
+    assert embed() == {"conversations": 1, "chunks_added": 1, "chunks_removed": 0, "index": ANY}
     assert index.count() == 2
 
 
@@ -84,7 +88,7 @@ def test_a_cleared_conversation_leaves_the_index(index: VectorIndex) -> None:
     with transaction() as session:
         messages.clear(session, conversation_id)
         conversations.touch(session, conversation_id)
-    assert embed() == {"conversations": 1, "chunks_added": 0, "chunks_removed": 2}
+    assert embed() == {"conversations": 1, "chunks_added": 0, "chunks_removed": 2, "index": ANY}
     assert (rows(), index.count()) == (0, 0)
 
 
@@ -106,8 +110,8 @@ def test_owners_are_embedded_apart(index: VectorIndex) -> None:
     other = factories.owner()
     said("mine")
     said("theirs", owner_id=other)
-    assert embed() == {"conversations": 1, "chunks_added": 1, "chunks_removed": 0}
-    assert embed(other) == {"conversations": 1, "chunks_added": 1, "chunks_removed": 0}
+    assert embed() == {"conversations": 1, "chunks_added": 1, "chunks_removed": 0, "index": ANY}
+    assert embed(other) == {"conversations": 1, "chunks_added": 1, "chunks_removed": 0, "index": ANY}
 
 
 def test_one_job_is_on_its_way_at_a_time() -> None:
@@ -246,7 +250,7 @@ def test_a_conversation_changed_meanwhile_is_taken_again(before_batch: Interrupt
     embed()
     assert (rows(), index.count()) == (2, 2)
     with reading() as session:
-        assert conversations.count_unindexed(session, LOCAL_OWNER) == 0
+        assert indexes.count_unindexed(session, LOCAL_OWNER, Target("", new=False)) == 0
 
 
 def test_a_chroma_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,4 +267,76 @@ def test_a_chroma_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
     assert (factories.load(job.id).status, rows()) == ("queued", 0)
     factories.change(job.id, run_after=None)
     run_job(job.id)
+    assert rows() == 1
+
+
+# --- rebuilding
+
+
+def rebuild() -> dict[str, Any]:
+    job_id = factories.job(Kind.EMBED, input={"rebuild": True}, serial_key=f"embed:{LOCAL_OWNER}")
+    run_job(job_id)
+    done = factories.load(job_id)
+    assert done.status == "succeeded", done.error
+    assert done.result is not None
+    return done.result
+
+
+def found(text: str) -> list[str]:
+    return [hit["snippet"] for hit in find_conversations(LOCAL_OWNER, text, 10, 0)["results"]]
+
+
+def test_a_rebuilt_index_takes_the_place_of_the_old_one(index: VectorIndex, hashing: HashingEmbedder) -> None:
+    said("tomatoes need sun", native_id="a")
+    said("and water", native_id="b")
+    embed()
+    done = rebuild()
+    assert done == {"conversations": 2, "chunks_added": 2, "chunks_removed": 0, "index": f"{hashing.name}#2"}
+    assert (rows(), VectorIndex(f"{hashing.name}#2").count()) == (2, 2)
+    assert index.count() == 0  # made anew by looking: the old collection is gone
+    assert found("tomatoes") == ["tomatoes need sun"]
+    assert embed()["chunks_added"] == 0
+
+
+def test_the_old_index_serves_until_the_new_one_is_done(before_batch: Interrupt, held: Leases) -> None:
+    said("tomatoes need sun")
+    embed()
+    seen: list[list[str]] = []
+    before_batch(0, lambda: seen.append(found("tomatoes")))
+    rebuild()
+    assert seen == [["tomatoes need sun"]]
+
+
+def test_a_killed_rebuild_goes_on_with_what_it_began(before_batch: Interrupt, hashing: HashingEmbedder) -> None:
+    for number in range(3):
+        said(f"tomato {number}", native_id=str(number))
+    embed()
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    before_batch(0, die)
+    job_id = factories.job(Kind.EMBED, input={"rebuild": True}, serial_key=f"embed:{LOCAL_OWNER}")
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job_id)
+    bury_or_put_back(factories.load(job_id))
+    run_job(job_id)
+    result = factories.load(job_id).result
+    assert result is not None
+    assert (result["index"], rows()) == (f"{hashing.name}#2", 3)
+
+
+def test_another_embedding_model_makes_another_index(hashing: HashingEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said("tomatoes need sun")
+    embed()
+    other = HashingEmbedder()
+    other.name = f"{hashing.name}-other"
+    monkeypatch.setattr(registry, "_embedder", other)
+    assert found("tomatoes") == ["tomatoes need sun"]  # by its words: the model that made the index is gone
+    embeddings.embed_anew_where_the_model_changed(other.name)
+    (job,) = [job for job in factories.all_jobs(Kind.EMBED) if job.status == "queued"]
+    run_job(job.id)
+    assert found("tomatoes") == ["tomatoes need sun"]
+    with reading() as session:
+        assert indexes.serving(session, LOCAL_OWNER) == f"{other.name}#2"
     assert rows() == 1

@@ -15,8 +15,9 @@ from sqlmodel import col
 
 from config.queues import Kind
 from config.settings import get_settings
-from storage import blobs, conversations, queue
+from storage import blobs, indexes, queue
 from storage.database import transaction
+from storage.indexes import Target
 from storage.tables import Job, utcnow
 from tasks import upkeep
 from tasks.base import run_job
@@ -176,7 +177,7 @@ def test_leftovers_of_a_job_that_failed_wait_a_while(broker: redis.Redis) -> Non
 def test_nothing_is_embedded_where_nothing_changed() -> None:
     conversation_id = factories.conversation()
     with transaction() as session:
-        conversations.mark_indexed(session, conversation_id, 1)
+        indexes.mark_indexed(session, conversation_id, Target("m#1", new=False), 1)
     upkeep.sweep()
     assert factories.all_jobs(Kind.EMBED) == []
 

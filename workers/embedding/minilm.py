@@ -22,28 +22,31 @@ log = logging.getLogger(__name__)
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
 BATCH_S = 0.045  # the longest a search waits for the batch before it
+MAX_BATCH_TOKENS = 8192  # a GPU would take ten times as many in that time, and a gigabyte for them
 MAX_CHARS_PER_TOKEN = 64  # text beyond this many characters per token of input is cut before it is tokenised
 
 
 class SentenceEmbedder:
     """Loading takes seconds. Any number of threads may call; batches of all of them are computed one after another."""
 
-    def __init__(self, model: str | Path | None = None, *, threads: int | None = None) -> None:
-        """`model`: a folder, or the name of a model that is on this machine; `threads` of this process's torch.
-        Raises ModelUnavailable."""
+    def __init__(self, model: str | Path | None = None, *, threads: int | None = None, gpu_mb: int = 0) -> None:
+        """`model`: a folder, or the name of a model that is on this machine; `threads` of this process's torch;
+        `gpu_mb`: what it may take of a GPU, 0 for all. Raises ModelUnavailable."""
         self._turns = OneAtATime("embedding")
         try:
-            self._turns.run(lambda: self._load(model, threads))
+            self._turns.run(lambda: self._load(model, threads, gpu_mb))
         except BaseException:
             self._turns.close()
             raise
 
-    def _load(self, source: str | Path | None, threads: int | None) -> None:
+    def _load(self, source: str | Path | None, threads: int | None, gpu_mb: int) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
         import torch
 
         if threads:
             torch.set_num_threads(threads)
+        if gpu_mb:
+            _bound_gpu(gpu_mb)
         model = _load_model(source)
         from workers.embedding.forward import SAMPLES, choose
 
@@ -54,7 +57,7 @@ class SentenceEmbedder:
         self._pad_id = int(model.tokenizer.pad_token_id or 0)
         chosen = choose(model, self._encode(SAMPLES), self._pad_id)
         self._forward = chosen.forward
-        self._batch_tokens = max(32, int(chosen.tokens_per_s * BATCH_S))
+        self._batch_tokens = min(MAX_BATCH_TOKENS, max(32, int(chosen.tokens_per_s * BATCH_S)))
         log.info("embedding with %s in %s, %.0f tokens/s", self.name, chosen.forward.label, chosen.tokens_per_s)
 
     def close(self) -> None:
@@ -95,6 +98,15 @@ class SentenceEmbedder:
         with torch.inference_mode():
             vectors: NDArray[np.float32] = self._forward(*pad(rows, self._pad_id)).numpy()
         return vectors
+
+
+def _bound_gpu(megabytes: int) -> None:
+    """Language models have the rest, and rely on it."""
+    import torch
+
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, megabytes * 2**20 / total))
 
 
 def _load_model(source: str | Path | None) -> SentenceTransformer:

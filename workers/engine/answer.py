@@ -68,8 +68,13 @@ class Live:
         return self.over
 
     def end(self, reason: Reason) -> None:
-        # What is held back of a cancelled answer stays unsaid: who resumes it finds whole tokens.
-        rest = self.text.finish() if reason != "cancelled" else None
+        rest = None
+        if reason == "length" and self.drawn < self.prompt.sampling.max_tokens:
+            # The context is full, and may be made room in: who goes on finds whole characters.
+            rest = self.text.whole()
+            self.drawn -= self.text.held
+        elif reason != "cancelled":  # of which what is held back stays unsaid: who resumes it finds whole tokens
+            rest = self.text.finish()
         completion = Completion(reason, len(self.prompt.tokens), self.drawn)
         self.events.put(_End(self._with_logprobs(rest) if rest else None, completion))
         self.sampler.close()
@@ -79,7 +84,7 @@ class Live:
         self.sampler.close()
 
     def _with_logprobs(self, delta: Delta) -> Delta:
-        if self.prompt.logprobs is None:
+        if self.prompt.sampling.logprobs is None:
             return delta
         told = tuple(self._logprobs.popleft() for _ in delta.tokens)
         return Delta(delta.text, delta.tokens, told)

@@ -3,7 +3,8 @@
 submit ─▶ inbox ─▶ scheduler ─plan─▶ runner ─logits─▶ sampler ─▶ events ─▶ Answer.stream
 
 Context overflow: nothing is shifted out while an answer is written. A prompt must leave room for at least one token
-(whoever makes it cuts the history, and says so); an answer ends with "length" where the context does.
+(whoever makes it cuts the history, and says so); an answer ends with "length" where the context does, and its asker may
+go on with less history (docs/decisions/0009).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from config.errors import BackchannelError, ModelUnavailable, PromptTooLong, Unusable
+from config.errors import BackchannelError, DeadlineExceeded, ModelUnavailable, PromptTooLong, Unusable
 from workers.engine.answer import Answer, Live
 from workers.engine.model import Model
 from workers.engine.prefixes import Prefixes
@@ -60,7 +61,8 @@ class Engine:
         self._clock = clock
         self._scheduler = self._new_scheduler()
         self._live: dict[Sequence, Live] = {}
-        self._inbox: queue.SimpleQueue[Live | None] = queue.SimpleQueue()  # None only wakes
+        # None only wakes; an Event is set when all is forgotten.
+        self._inbox: queue.SimpleQueue[Live | threading.Event | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between submit and the end of the loop
         self._closing, self._ended, self._failures = False, False, 0
         self._gauges = Gauges(self._runner.slots)
@@ -105,6 +107,7 @@ class Engine:
             owner=prompt.owner,
             arrived=now,
             deadline=None if prompt.deadline_s is None else now + prompt.deadline_s,
+            job_id=prompt.job_id,
         )
         with self._lock:
             if self._ended or self._closing:
@@ -129,8 +132,22 @@ class Engine:
         when it does not wait."""
         return self._gauges.waiting(answer.sequence)
 
+    def waiting_jobs(self) -> dict[str, tuple[int, float | None]]:
+        """The same of all who wait, by the job they belong to."""
+        return self._gauges.waiting_jobs()
+
     def forget_saved(self) -> None:
-        """Removes every cache that was put aside on disk: they hold what was said in conversations."""
+        """Drops every cache of what was said, in memory and on disk; of what is being answered, when that ends. Done
+        when it returns, after a step at most and what is just being written."""
+        if self._pid != os.getpid():
+            return
+        done = threading.Event()
+        with self._lock:
+            if self._ended:
+                done.set()
+            else:
+                self._inbox.put(done)
+        done.wait()
         if self._states is not None:
             self._states.clear()
 
@@ -155,24 +172,32 @@ class Engine:
         now = self._clock()
         plan = self._scheduler.schedule(now)
         for ended in plan.ended:
-            self._live.pop(ended.sequence).end("cancelled")
+            live = self._live.pop(ended.sequence)
+            if ended.reason == "deadline":
+                live.fail(DeadlineExceeded("The answer was not complete at its deadline."))
+            else:
+                live.end("cancelled")
         self._carry_out(plan)
         if plan.steps:
             self._step(plan.steps)
         elif self._scheduler.waiting and not self._scheduler.running:
             raise RuntimeError("somebody waits, nobody runs, and still there is no room")
         self._gauges.look(self._scheduler, self._clock())
-        self._take_in(wait=not self._scheduler.running and not self._scheduler.waiting)
+        scheduler = self._scheduler
+        self._take_in(wait=not (scheduler.running or scheduler.waiting or scheduler.prefixes.operations))
 
     def _take_in(self, *, wait: bool) -> None:
         """Waits for something to do when there is nothing; takes all that came."""
         try:
             while not (wait and self._closing):
-                live = self._inbox.get(block=wait)
+                came = self._inbox.get(block=wait)
                 wait = False
-                if live is not None:
-                    self._live[live.sequence] = live
-                    self._scheduler.submit(live.sequence)
+                if isinstance(came, threading.Event):
+                    self._scheduler.forget()
+                    came.set()
+                elif came is not None:
+                    self._live[came.sequence] = came
+                    self._scheduler.submit(came.sequence)
         except queue.Empty:
             pass
 
@@ -263,6 +288,9 @@ class Engine:
     def _check(self, prompt: Prompt) -> None:
         if not prompt.tokens or not all(map(self.model.knows, prompt.tokens + prompt.resumed)):
             raise Unusable(f"The prompt is empty, or has tokens that the model {self.name} does not know.")
+        for token in prompt.sampling.logit_bias or ():
+            if not (token.isdecimal() and self.model.knows(int(token))):
+                raise Unusable(f"logit_bias names the token {token!r}, which the model {self.name} does not know.")
         if len(prompt.tokens) >= self.context_tokens:
             raise PromptTooLong(
                 f"The prompt has {len(prompt.tokens)} tokens; the model {self.name} reads "

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,35 @@ from workers.llm.library import llama_cpp
 
 _GGUF_MAGIC = b"GGUF"
 
+Progress = Callable[[float], bool]
+_progress: ContextVar[Progress | None] = ContextVar("load_progress", default=None)
+
+
+@contextmanager
+def load_progress(progress: Progress) -> Iterator[None]:
+    """Models that are loaded inside the block, by this thread, tell how far they are: 0 to 1, at most once per percent.
+    Where `progress` answers False, loading ends with ModelUnavailable."""
+    token = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
 
 class Model:
-    def __init__(self, path: Path, *, name: str | None = None, n_gpu_layers: int = 0) -> None:
-        """`n_gpu_layers` −1 means all. Raises ModelUnavailable."""
+    def __init__(
+        self, path: Path, *, name: str | None = None, n_gpu_layers: int = 0, without_weights: bool = False
+    ) -> None:
+        """`n_gpu_layers` −1 means all. `without_weights`: only looked at, in milliseconds, for its size and shape; it
+        must not be decoded with. Raises ModelUnavailable."""
         self.name = name or path.stem
-        self.handle: Any = _load(path, self.name, n_gpu_layers)
+        self.handle: Any = _load(path, self.name, n_gpu_layers, without_weights)
         file = path.stat()
         self.identity = f"{self.name} {file.st_size} {file.st_mtime_ns} {llama_cpp.__version__}"
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.handle)
         self.size = int(llama_cpp.llama_vocab_n_tokens(self.vocabulary))
+        self.parameters = int(llama_cpp.llama_model_n_params(self.handle))
+        self.weights_bytes = int(llama_cpp.llama_model_size(self.handle))
         self.trained_tokens = int(llama_cpp.llama_model_n_ctx_train(self.handle))
         self.on_gpu = n_gpu_layers != 0 and bool(llama_cpp.llama_supports_gpu_offload())
         # Such models cannot go back to an earlier token.
@@ -91,7 +112,7 @@ class Model:
         return str(llama_cpp.llama_vocab_get_text(self.vocabulary, token).decode("utf-8", "replace"))
 
 
-def _load(path: Path, name: str, n_gpu_layers: int) -> llama_cpp.llama_model_p:
+def _load(path: Path, name: str, n_gpu_layers: int, without_weights: bool) -> llama_cpp.llama_model_p:
     try:
         with path.open("rb") as file:
             if file.read(len(_GGUF_MAGIC)) != _GGUF_MAGIC:
@@ -100,9 +121,29 @@ def _load(path: Path, name: str, n_gpu_layers: int) -> llama_cpp.llama_model_p:
         raise ModelUnavailable(f"The model {name} cannot be loaded: its file is broken or cannot be read.") from error
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = n_gpu_layers
+    if without_weights:
+        params.no_alloc = True
+        params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE  # with a mapped file llama.cpp ends the process
+    # Held until loading is over: llama.cpp has its address only.
+    callback = llama_cpp.llama_progress_callback(_once_per_percent(_progress.get()))
+    params.progress_callback = callback
     handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not handle:
         raise ModelUnavailable(
             f"The model {name} cannot be loaded: its file is broken, of an unknown kind, or larger than the memory."
         )
     return handle
+
+
+def _once_per_percent(progress: Progress | None) -> Callable[[float, Any], bool]:
+    told = -1
+
+    def heard(fraction: float, _user_data: Any) -> bool:
+        nonlocal told
+        percent = int(fraction * 100)
+        if progress is None or percent == told:
+            return True
+        told = percent
+        return progress(fraction)
+
+    return heard

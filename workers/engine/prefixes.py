@@ -65,18 +65,23 @@ class Prefixes:
         slot.cells.extend(Cell() for _ in tokens)
         self.used += len(tokens)
 
-    def release(self, number: int, now: float) -> None:
+    def release(self, number: int, now: float, *, forget: bool = False) -> None:
         slot = self.slots[number]
         slot.busy, slot.used_at = False, now
         self.releases += 1
+        if forget:
+            self._cut(slot, 0)
 
     def trim(self, number: int, keep: int) -> None:
         slot = self.slots[number]
-        if keep >= len(slot.tokens):
-            return
         if self.shelf.room and not slot.busy and keep * 2 < len(slot.tokens):
             self._put_aside(slot)
-        self.operations.append(Trim(number, keep))
+        self._cut(slot, keep)
+
+    def _cut(self, slot: Slot, keep: int) -> None:
+        if keep >= len(slot.tokens):
+            return
+        self.operations.append(Trim(slot.number, keep))
         for cell in slot.cells[keep:]:
             cell.references -= 1
             self.used -= not cell.references
@@ -87,6 +92,13 @@ class Prefixes:
         for slot in self.slots:
             if not slot.busy:
                 self.trim(slot.number, 0)
+
+    def forget(self) -> None:
+        """Drops all that nobody uses now, and the shelf with it."""
+        self.shelf.kept.clear()
+        for slot in self.slots:
+            if not slot.busy:
+                self._cut(slot, 0)
 
     # --- a place for a prompt
 

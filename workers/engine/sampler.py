@@ -28,7 +28,7 @@ class Sampler:
     def __init__(self, model: Model, prompt: Prompt) -> None:
         """Raises Unusable for a grammar that makes no sense, or that what is resumed does not follow."""
         self._model = model
-        self._logprobs = prompt.logprobs
+        self._logprobs = prompt.sampling.logprobs
         self._grammar: Any = None
         self._chain: Any = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         for part in _parts(model, prompt):
@@ -73,15 +73,16 @@ class Sampler:
     def logprob(self, context: Any, place: int, token: int) -> TokenLogprob | None:
         if self._logprobs is None:
             return None
-        logits = self._logits(context, place).astype(np.float64)
-        logits -= logits.max()
-        logits -= math.log(np.exp(logits).sum())
+        logits = self._logits(context, place)
+        highest = logits.max()  # in single precision but for the sum: the loop's other answers wait for this
+        total = float(highest) + math.log(np.exp(logits - highest).sum(dtype=np.float64))
         top: list[tuple[int, float]] = []
         if self._logprobs > 0:
             count = min(self._logprobs, self._model.size)
             ids = np.argpartition(-logits, count - 1)[:count]
-            top = [(int(one), float(logits[one])) for one in ids[np.argsort(-logits[ids], kind="stable")]]
-        return TokenLogprob(token, float(logits[token]), tuple(top))
+            top = [(int(one), float(logits[one]) - total) for one in ids[np.argsort(-logits[ids], kind="stable")]]
+        spellings = tuple(self._model.piece(one) for one in (token, *(one for one, _ in top)))
+        return TokenLogprob(token, float(logits[token]) - total, tuple(top), spellings)
 
     def _follow(self, tokens: Iterable[int]) -> None:
         """Tokens drawn before: the grammar moves on, penalties know them, the random numbers behind them are used."""
@@ -112,16 +113,15 @@ class Sampler:
 
 
 def _parts(model: Model, prompt: Prompt) -> Iterator[Any]:
-    bias = {token: value for token, value in prompt.logit_bias.items() if model.knows(token)}
-    if bias:
+    sampling = prompt.sampling
+    if bias := {int(token): value for token, value in (sampling.logit_bias or {}).items()}:
         entries = (llama_cpp.llama_logit_bias * len(bias))(
             *(llama_cpp.llama_logit_bias(*item) for item in bias.items())
         )
         yield llama_cpp.llama_sampler_init_logit_bias(model.size, len(bias), entries)
-    penalties = (prompt.repeat_penalty, prompt.frequency_penalty, prompt.presence_penalty)
+    penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
     if penalties != (1.0, 0.0, 0.0):
         yield llama_cpp.llama_sampler_init_penalties(model.size, _PENALTY_WINDOW, *penalties)
-    sampling = prompt.sampling
     if sampling.temperature <= 0:
         yield llama_cpp.llama_sampler_init_greedy()
         return

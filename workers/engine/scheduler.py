@@ -85,6 +85,12 @@ class Scheduler:
                 return sequence
         return None
 
+    def forget(self) -> None:
+        """No cache of what came until now is kept: idle ones go at once, others with their sequence."""
+        self.prefixes.forget()
+        for sequence in [*self.running, *self.waiting]:
+            sequence.forget = True
+
     def took(self, steps: Iterable[Step], seconds: float) -> None:
         """How long these steps took together: the size of the next chunk follows from it."""
         read = sum(step.count for step in steps if step.count > 1)
@@ -197,7 +203,7 @@ class Scheduler:
 
     def _vacate(self, sequence: Sequence, now: float) -> None:
         assert sequence.slot is not None
-        self.prefixes.release(sequence.slot, now)
+        self.prefixes.release(sequence.slot, now, forget=sequence.forget)
         sequence.slot, sequence.computed = None, 0
 
     def _level(self, priority: Priority, now: float) -> float:

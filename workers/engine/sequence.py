@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
@@ -24,8 +23,7 @@ class Prompt:
     """What the engine is asked: token ids, and how the answer is drawn.
 
     `resumed` are an answer's tokens that were drawn before and `shown` the text they were shown as; the answer goes on
-    after them. `grammar` is GBNF. `logprobs`: how many alternatives are told with each token, None for no
-    log-probabilities at all. `deadline_s` counts from submission.
+    after them. `grammar` is GBNF. `job_id` is the name under which it waits. `deadline_s` counts from submission.
     """
 
     tokens: tuple[int, ...]
@@ -35,12 +33,8 @@ class Prompt:
     grammar: str | None = None
     priority: Priority = Priority.CHAT
     owner: str = ""
+    job_id: str = ""
     deadline_s: float | None = None
-    repeat_penalty: float = 1.0  # 1 is none; looks back over the last 64 tokens
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
-    logprobs: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +54,8 @@ class Sequence:
     reused: int = 0  # tokens taken over from the cache at the last admission
     kept_until: int = 0  # not preempted before it has this many tokens
     cancelled: bool = False  # set by any thread, seen at the next step
+    forget: bool = False  # its cache is kept for nobody
+    job_id: str = ""
 
     @property
     def todo(self) -> int:

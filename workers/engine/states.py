@@ -12,6 +12,7 @@ import shutil
 import struct
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,9 @@ class States:
         self._path(key).unlink(missing_ok=True)
 
     def clear(self) -> None:
+        """Also of what is still to be written. Any thread but the writer's."""
+        with suppress(RuntimeError):  # closed, so all is written
+            self._writer.submit(lambda: None).result()
         for path in self._folder.glob("*.state"):
             path.unlink(missing_ok=True)
 

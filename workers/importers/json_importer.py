@@ -94,7 +94,7 @@ class JsonImporter:
 
 
 def json_documents(upload: Upload) -> list[Member]:
-    documents = [member for member in upload.members if member.name.lower().endswith(".json")]
+    documents = [member for member in upload.members if member.name.lower().endswith((".json", ".jsonl"))]
     return sorted(documents, key=lambda member: (member.folder, member.name))
 
 

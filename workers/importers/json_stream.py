@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.importers.brackets import Brackets
+from workers.importers.deep_json import decode
 from workers.importers.text_window import Readable, Window
 
 MAX_ELEMENT = 128 << 20  # characters; parsed JSON can take twenty times its text, and one element is held at a time
@@ -41,7 +42,7 @@ class Unreadable:
 
 
 def elements(file: Readable, max_element: int = MAX_ELEMENT) -> Iterator[Element | Unreadable]:
-    """Yield what the array holds. Also taken: {"conversations": […]}, and objects one after another (JSON lines)."""
+    """Yield what the array holds. Also taken: {"conversations": […], …}, and objects one after another (JSON lines)."""
     return _Reader(Window(file), max_element).read()
 
 
@@ -58,7 +59,9 @@ def sample(file: Readable, count: int = 20, max_bytes: int = 64 << 20) -> list[A
 
 _DECODER = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 _SEPARATORS = re.compile(r"[\s,]*")
-_WRAPPED = re.compile(r'\{\s*"conversations"\s*:\s*\[')
+_WRAPPED = re.compile(r"\s*:\s*\[")
+_KEY = re.compile(r'[\s,]*"((?:[^"\\]|\\.){1,100})"')
+_COLON = re.compile(r"\s*:\s*")
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,100}")\s*:')
 _NEXT_SCALAR = re.compile(r"[,\]{\[]")
 # Finds \u0000 and surrogates without their other half. It begins with a literal, so the search runs at memchr's speed.
@@ -102,17 +105,34 @@ class _Reader:
             return "the file is empty"
         if window.text[window.at] == "[":
             window.at += 1
-        elif wrapped := _WRAPPED.match(window.text, window.at):
-            window.at = wrapped.end()
-            self._closing = "]}"
         elif window.text[window.at] == "{":
-            self._closing = ""
+            wrapped = self._find_wrapped()
+            self._closing = "]}" if wrapped else ""
+            window.at = wrapped or window.at
         else:
             return "the file does not hold JSON"
         self._find_element()
         window.look_ahead(LONGEST_KEY)
         if first := _FIRST_KEY.match(window.text, window.at):
             self._boundary = re.compile(r"\}\s{0,64},\s{0,64}(?=\{\s{0,64}" + re.escape(first.group(1)) + r"\s{0,64}:)")
+        return None
+
+    def _find_wrapped(self) -> int | None:
+        """Where the list under "conversations" begins, if the object's other keys are short: a conversation that
+        stands by itself is an object too, and no key of it is that."""
+        text = self._window.text
+        at = self._window.at + 1
+        try:
+            while key := _KEY.match(text, at):
+                if key.group(1) == "conversations":
+                    wrapped = _WRAPPED.match(text, key.end())
+                    return wrapped.end() if wrapped else None
+                colon = _COLON.match(text, key.end())
+                if not colon:
+                    return None
+                _, at = _DECODER.raw_decode(text, colon.end())
+        except (ValueError, RecursionError):  # cut off by the window's end, or damaged: told when it is read
+            pass
         return None
 
     def _find_element(self) -> bool:
@@ -154,7 +174,10 @@ class _Reader:
                     continue
                 return self._recover(f"is not valid JSON ({error.msg})", error.pos, cut=cut)
             except RecursionError:
-                return self._recover("is nested too deeply", window.at)
+                deep = self._deep()
+                if deep is None:
+                    return self._recover("is nested too deeply", window.at)
+                value, end = deep
             except ValueError:  # int() refuses thousands of digits
                 return self._recover("holds a number that is too long", window.at)
             if self._may_go_on(end):
@@ -164,6 +187,19 @@ class _Reader:
                 value = _storable(value)
             window.at = end
             return Element(value, window.bytes_done)
+
+    def _deep(self) -> tuple[Any, int] | None:
+        """Once more, without the stack of the C decoder: trees of replies are nested as deep as they are long."""
+        window = self._window
+        brackets, seen = Brackets(), 0
+        while (end := brackets.find_end(window.text, window.at + seen)) is None:
+            seen = len(window.text) - window.at
+            if seen > self._max or not window.grow():
+                return None
+        try:
+            return decode(window.text, window.at)
+        except ValueError:
+            return None
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
         """Whether the error may come from the window's end rather than from the text."""

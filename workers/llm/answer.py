@@ -49,6 +49,15 @@ class AnswerText:
         self._text += self._decoder.decode(b"", final=True)
         return Delta(self._text, tuple(token for token, _ in self._tokens)) if self._text else None
 
+    def whole(self) -> Delta | None:
+        """What was held back as far as it is whole characters, where the answer may go on later."""
+        return self._give(self._whole)
+
+    @property
+    def held(self) -> int:
+        """Tokens drawn and not given out."""
+        return len(self._tokens)
+
     def _last(self, text: str) -> str:
         return text[-(self._longest_stop - 1) :] if self._longest_stop > 1 else ""
 

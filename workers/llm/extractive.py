@@ -44,6 +44,8 @@ class ExtractiveAnswerer:
     def stream(self, request: ChatRequest, cancelled: Callable[[], bool]) -> Iterator[Delta | Completion]:
         if request.sampling.response_format is not None:
             raise Unusable("A response format needs a language model, and none is loaded.")
+        if request.tools or any(message.attachments for message in request.messages):
+            raise Unusable("Tools and attachments need a language model, and none is loaded.")
         text, reason = _limited(self._answer(request), request)
         prompt_tokens = sum(self.count_tokens(message.content) for message in request.messages)
         said = request.resume_text

@@ -16,17 +16,21 @@ _RANGE = re.compile(r"\{\s*(\d+)\s*,\s*(\d+)\s*\}")
 
 
 def grammar_of(response_format: dict[str, Any] | None) -> str | None:
-    """GBNF for {"type": "json_schema", "schema": {…}} or {"type": "grammar", "grammar": "…"}. Raises Unusable; whether
-    every rule is defined is found out by the sampler."""
+    """GBNF for {"type": "json_schema", "schema": {…}}, {"type": "json_object"} or {"type": "grammar", "grammar": "…"}.
+    Raises Unusable; whether every rule is defined is found out by the sampler."""
     if response_format is None:
         return None
     match response_format:
         case {"type": "json_schema", "schema": dict() as schema}:
             grammar = _from_schema(schema)
+        case {"type": "json_object"}:
+            grammar = _from_schema({"type": "object"})
         case {"type": "grammar", "grammar": str() as grammar}:
             pass
         case _:
-            raise Unusable("response_format must be a json_schema with a schema or a grammar with GBNF text.")
+            raise Unusable(
+                "response_format must be a json_schema with a schema, a json_object or a grammar with GBNF text."
+            )
     _check(grammar)
     return grammar
 

@@ -9,14 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from config.catalogue import LOCAL
-from config.errors import PromptTooLong
+from config.errors import PromptTooLong, Unusable
 from workers.engine.engine import Engine, EngineOptions
 from workers.engine.sequence import Priority, Prompt
 from workers.llm.answer import kept_tokens
 from workers.llm.grammar import grammar_of
 from workers.llm.prompt import with_passages
 from workers.llm.template import ChatTemplate
-from workers.ports import ChatRequest, Completion, Delta
+from workers.ports import ChatRequest, Completion, Delta, WorkClass
+
+_PRIORITIES: dict[WorkClass, Priority] = {
+    "voice": Priority.VOICE,
+    "chat": Priority.CHAT,
+    "summarize": Priority.SUMMARIZE,
+    "batch": Priority.BATCH,
+}
 
 
 class LocalModel:
@@ -57,19 +64,15 @@ class LocalModel:
     def count_tokens(self, text: str) -> int:
         return len(self._model.tokenize(text))
 
-    def stream(
-        self,
-        request: ChatRequest,
-        cancelled: Callable[[], bool],
-        *,
-        priority: Priority = Priority.CHAT,
-        deadline_s: float | None = None,
-    ) -> Iterator[Delta | Completion]:
-        prompt = replace(self.prompt(request), priority=priority, owner=request.owner, deadline_s=deadline_s)
-        yield from self.engine.submit(prompt).stream(cancelled)
+    def stream(self, request: ChatRequest, cancelled: Callable[[], bool]) -> Iterator[Delta | Completion]:
+        yield from self.engine.submit(self.prompt(request)).stream(cancelled)
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The request in the model's own tokens. Raises PromptTooLong, Unusable."""
+        if request.tools:
+            raise Unusable(f"The model {self.name} cannot do that: it has no tools.")
+        if any(message.attachments for message in request.messages):
+            raise Unusable(f"The model {self.name} cannot do that: it reads text only.")
         resumed, shown = self._resumed(request)
         return Prompt(
             self._tokens(request),
@@ -77,6 +80,10 @@ class LocalModel:
             shown=shown,
             sampling=request.sampling,
             grammar=grammar_of(request.sampling.response_format),
+            priority=_PRIORITIES[request.work_class],
+            owner=request.owner,
+            job_id=request.job_id,
+            deadline_s=request.deadline_s,
         )
 
     def _tokens(self, request: ChatRequest) -> tuple[int, ...]:

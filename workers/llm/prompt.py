@@ -51,5 +51,13 @@ def fit_history(
     return tuple(message for place, message in enumerate(messages) if place in kept), len(messages) - len(kept)
 
 
+def drop_oldest_half(messages: Sequence[ChatMessage]) -> tuple[tuple[ChatMessage, ...], int]:
+    """The messages without the older half of the history, rounded up, and how many went. System messages and the last
+    message always stay."""
+    history = [place for place, message in enumerate(messages[:-1]) if message.role != "system"]
+    gone = set(history[: (len(history) + 1) // 2])
+    return tuple(message for place, message in enumerate(messages) if place not in gone), len(gone)
+
+
 def _cost(message: ChatMessage, count_tokens: Callable[[str], int]) -> int:
     return count_tokens(message.content) + TOKENS_PER_MESSAGE

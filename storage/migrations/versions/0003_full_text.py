@@ -7,6 +7,8 @@ Follows: 0002
 import sqlalchemy as sa
 from alembic import op
 
+from storage.tables import UtcDateTime
+
 revision = '0003'
 down_revision = '0002'
 branch_labels = None
@@ -50,6 +52,17 @@ def upgrade() -> None:
     op.add_column(
         "conversation", sa.Column("has_attachments", sa.Boolean(), nullable=False, server_default=sa.false())
     )
+    op.add_column("conversation", sa.Column("rebuilt_version", sa.Integer(), nullable=False, server_default="0"))
+    op.create_table(
+        "search_index",
+        sa.Column("owner_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("building", sa.String(), nullable=True),
+        sa.Column("retiring", sa.String(), nullable=True),
+        sa.Column("built_at", UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["owner_id"], ["user.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("owner_id"),
+    )
     for statement in SQLITE if dialect == "sqlite" else POSTGRESQL:
         op.execute(sa.text(statement))
     # Words are written with their chunks: the index is made anew by the embedding job. Vectors of the same id are
@@ -67,4 +80,6 @@ def downgrade() -> None:
     else:
         op.execute("DROP TABLE chunk_words")
         op.execute("DROP INDEX ix_conversation_title_trgm")
+    op.drop_table("search_index")
+    op.drop_column("conversation", "rebuilt_version")
     op.drop_column("conversation", "has_attachments")

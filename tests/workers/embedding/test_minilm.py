@@ -3,11 +3,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from config.errors import ModelUnavailable
+from workers.embedding import minilm
 from workers.embedding.minilm import SentenceEmbedder
 
 TEXTS = [
@@ -99,3 +101,19 @@ def test_a_missing_model_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="nowhere") as caught:
         SentenceEmbedder(tmp_path / "nowhere")
     assert str(tmp_path) not in caught.value.detail
+
+
+@pytest.mark.parametrize(("megabytes", "fraction"), [(1024, 0.125), (100_000, 1.0)])
+def test_its_part_of_a_gpu_is_bounded(monkeypatch: pytest.MonkeyPatch, megabytes: int, fraction: float) -> None:
+    import torch
+
+    asked: list[float] = []
+    eight_gib = SimpleNamespace(total_memory=8 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: eight_gib)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", asked.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    minilm._bound_gpu(megabytes)
+    assert asked == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    minilm._bound_gpu(megabytes)
+    assert asked == [fraction]

@@ -37,7 +37,7 @@ class Reference:
 
 
 def prompt_of(tokens: Sequence[int], *, max_tokens: int = 40, temperature: float = 0.0, **fields: Any) -> Prompt:
-    drawing = {name: fields.pop(name) for name in ("stop", "seed", "top_k", "min_p") if name in fields}
+    drawing = {name: fields.pop(name) for name in Sampling.__dataclass_fields__ if name in fields}
     return Prompt(tuple(tokens), sampling=Sampling(temperature=temperature, max_tokens=max_tokens, **drawing), **fields)
 
 

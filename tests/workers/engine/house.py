@@ -88,6 +88,10 @@ class House:
                 assert keep <= len(self.aside[key])
                 self.cache[slot] = self.aside[key][:keep]
 
+    def forget(self) -> None:
+        self.scheduler.forget()
+        self.aside.clear()
+
     def check(self, plan: Plan) -> None:
         scheduler, prefixes = self.scheduler, self.prefixes
         assert sum(step.count for step in plan.steps) <= scheduler.limits.batch

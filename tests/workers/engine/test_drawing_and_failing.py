@@ -23,6 +23,8 @@ def test_logprobs_are_told_with_each_token(open_engine: OpenEngine, reference: R
         for told in delta.logprobs:
             assert told.top[0] == (told.token, told.logprob)  # greedy draws the likeliest
             assert sum(math.exp(one) for _, one in told.top) <= 1.0 + 1e-6
+            assert told.spellings[0] == told.spellings[1] == engine.model.piece(told.token)  # type: ignore[arg-type]
+            assert len(told.spellings) == 4
     assert ask(engine, reference.tokens("hello")).tokens == said.tokens
 
 
@@ -30,12 +32,19 @@ def test_bias_and_penalties_change_what_is_drawn(open_engine: OpenEngine, refere
     engine = open_engine()
     prompt = reference.tokens("hello")
     plain = ask(engine, prompt)
-    without = ask(engine, prompt, logit_bias={plain.tokens[0]: -math.inf, 10**9: 5.0})
+    without = ask(engine, prompt, logit_bias={str(plain.tokens[0]): -100.0})
     assert plain.tokens[0] not in without.tokens
-    always = ask(engine, prompt, logit_bias={plain.tokens[3]: 1000.0})
+    always = ask(engine, prompt, logit_bias={str(plain.tokens[3]): 1000.0})
     assert set(always.tokens) == {plain.tokens[3]}
-    varied = ask(engine, prompt, logit_bias={plain.tokens[3]: 30.0}, presence_penalty=1000.0)
-    assert len(set(varied.tokens)) == len(varied.tokens)
+    for penalty in ({"presence_penalty": 1000.0}, {"frequency_penalty": 1000.0}, {"repeat_penalty": 1e6}):
+        varied = ask(engine, prompt, logit_bias={str(plain.tokens[3]): 30.0}, **penalty)
+        assert len(set(varied.tokens)) == len(varied.tokens), penalty
+
+
+@pytest.mark.parametrize("token", ["1000000000", "-1", "", "x", "1.5"])
+def test_a_bias_on_what_the_model_does_not_know_is_refused(open_engine: OpenEngine, token: str) -> None:
+    with pytest.raises(Unusable, match="logit_bias"):
+        open_engine().submit(prompt_of([1], logit_bias={token: 1.0}))
 
 
 # --- failing

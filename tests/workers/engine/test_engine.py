@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.errors import PromptTooLong
+from config.errors import DeadlineExceeded, PromptTooLong
 from tests.workers.engine.answers import Reference, ask, prompt_of, read, sentences, wait_until_quiet
 from tests.workers.engine.conftest import OpenEngine
 from workers.engine.scheduler import Limits
@@ -97,8 +97,12 @@ def test_nothing_leaks_however_they_come_and_go(
     def attend(fields: dict[str, Any], prompt: tuple[int, ...], patience: int, late_s: float) -> None:
         time.sleep(late_s)
         asked = iter(range(10_000))
-        *_, end = engine.submit(prompt_of(prompt, **fields)).stream(lambda: next(asked) >= patience)
-        assert isinstance(end, Completion)
+        answer = engine.submit(prompt_of(prompt, **fields))
+        try:
+            *_, end = answer.stream(lambda: next(asked) >= patience)
+            assert isinstance(end, Completion)
+        except DeadlineExceeded:
+            assert fields["deadline_s"] is not None
 
     for text in texts:
         fields = {
@@ -142,9 +146,23 @@ def test_who_stops_reading_frees_the_slot(open_engine: OpenEngine, reference: Re
 
 def test_a_deadline_ends_the_answer(open_engine: OpenEngine, reference: Reference) -> None:
     engine = open_engine(slots=1)
-    said = ask(engine, reference.tokens("hello"), max_tokens=1000, deadline_s=0.05)
-    assert said.end.finish_reason == "cancelled"
-    assert 0 < len(said.tokens) < 1000
+    stream = engine.submit(prompt_of(reference.tokens("hello"), max_tokens=1000, deadline_s=1000)).stream()
+    said = [next(stream) for _ in range(5)]
+    engine._clock = lambda: time.monotonic() + 2000
+    with pytest.raises(DeadlineExceeded):
+        said.extend(stream)
+    assert 5 <= len(said) < 1000
+    assert all(isinstance(item, Delta) for item in said)
+    wait_until_quiet(engine)
+
+
+def test_a_deadline_ends_the_waiting(open_engine: OpenEngine, reference: Reference) -> None:
+    engine = open_engine(slots=1)
+    running = engine.submit(prompt_of(reference.tokens("hello"), max_tokens=900))
+    with pytest.raises(DeadlineExceeded):
+        ask(engine, reference.tokens("hello"), deadline_s=0.0)
+    running.cancel()
+    wait_until_quiet(engine)
 
 
 def test_stop_strings(open_engine: OpenEngine, reference: Reference) -> None:
@@ -232,7 +250,10 @@ def test_a_preempted_answer_is_the_same_answer(open_engine: OpenEngine, referenc
 def test_who_waits_is_told_his_place(open_engine: OpenEngine, reference: Reference) -> None:
     engine = open_engine(slots=1)
     ask(engine, reference.tokens("hello"))
-    running, *waiting = [engine.submit(prompt_of(reference.tokens("hello"), max_tokens=900)) for _ in range(3)]
+    running, *waiting = [
+        engine.submit(prompt_of(reference.tokens("hello"), max_tokens=900, job_id=f"job {number}"))
+        for number in range(3)
+    ]
     end = time.monotonic() + 5
     while engine.waiting(waiting[1]) is None and time.monotonic() < end:
         time.sleep(0.01)
@@ -241,5 +262,8 @@ def test_who_waits_is_told_his_place(open_engine: OpenEngine, reference: Referen
     assert eta is not None
     assert eta > 0
     assert engine.waiting(running) is None
+    jobs = engine.waiting_jobs()
+    assert {name: where[0] for name, where in jobs.items()} == {"job 1": 1, "job 2": 2}
+    assert engine.stats().answer_s is not None
     for answer in (running, *waiting):
         answer.cancel()

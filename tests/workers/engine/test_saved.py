@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,49 @@ def test_a_preempted_answer_is_not_read_again(open_engine: OpenEngine, reference
     assert tokens == reference.greedy(prompt, 300)
     wait_until_quiet(engine)
     assert engine.stats().reused >= len(prompt)
+
+
+@pytest.mark.parametrize("unified", [False, True], ids=["split", "unified"])
+def test_what_is_forgotten_is_in_no_cache(
+    open_engine: OpenEngine, reference: Reference, tmp_path: Path, unified: bool
+) -> None:
+    engine = open_engine(slots=2, idle_slots=2, unified=unified, cache_dir=tmp_path)
+    for text in (FIRST, OTHER, FIRST[::-1]):
+        ask(engine, reference.tokens(text))
+    prompt = reference.tokens("what is the time of the day " * 20)
+    running = engine.submit(prompt_of(prompt, max_tokens=300)).stream()
+    tokens = next(running).tokens  # type: ignore[union-attr]
+    engine.forget_saved()
+    assert files(tmp_path) == []
+    assert all(slot.busy or not slot.tokens for slot in engine._scheduler.prefixes.slots)
+    for item in running:
+        tokens += item.tokens if isinstance(item, Delta) else ()
+    assert tokens == reference.greedy(prompt, 300)
+    wait_until_quiet(engine)
+    assert not any(slot.tokens for slot in engine._scheduler.prefixes.slots)
+    assert not any(engine._runner.cached(slot.number) for slot in engine._scheduler.prefixes.slots)
+    engine.close()
+    engine.forget_saved()
+    assert files(tmp_path) == []
+
+
+def test_what_is_just_being_written_is_forgotten_too(
+    open_engine: OpenEngine, reference: Reference, tmp_path: Path
+) -> None:
+    engine = open_engine(slots=1, cache_dir=tmp_path)
+    assert engine._states is not None
+    hold = threading.Event()
+    engine._states._writer.submit(hold.wait, 10)
+    ask(engine, reference.tokens(FIRST))
+    ask(engine, reference.tokens(OTHER))
+    assert files(tmp_path) == []
+    forgetting = threading.Thread(target=engine.forget_saved)
+    forgetting.start()
+    hold.set()
+    forgetting.join(10)
+    assert not forgetting.is_alive()
+    assert files(tmp_path) == []
+    assert ask(engine, reference.tokens(FIRST)).tokens == reference.greedy(reference.tokens(FIRST), 40)
 
 
 def test_the_shelf_is_bounded_and_keeps_what_was_used_last() -> None:

@@ -183,8 +183,28 @@ def test_nobody_gives_way_where_it_would_not_make_room() -> None:
     assert house.ended[-1] is big
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_nothing_is_kept_of_what_was_forgotten(shared: bool) -> None:
+    house = House(slots=2, shared=shared, shelf=Shelf(200, least=3))
+    for place in range(6):
+        house.ask(tokens=[place] * 10, owner=str(place))
+    for _ in range(12):
+        house.step()
+    preempted = next(sequence for sequence in house.scheduler.running)
+    house.forget()
+    for _ in range(2):
+        house.ask(tokens=[9] * 10, priority=Priority.VOICE)
+    house.step()
+    assert preempted in house.scheduler.waiting
+    house.run()
+    assert len(preempted.tokens) == preempted.limit
+    held = [slot.tokens for slot in house.prefixes.slots] + list(house.prefixes.shelf.kept.values())
+    assert {tokens[0] for tokens in held if tokens} == {9}
+
+
 class Life(RuleBasedStateMachine):
-    """Requests come, are cancelled and run out of time in any order; `House.check` looks after every step."""
+    """Requests come, are cancelled, run out of time and are forgotten in any order; `House.check` looks after every
+    step."""
 
     @initialize(shared=st.booleans(), slots=st.integers(1, 4), shelf=st.sampled_from([0, 30, 200]))
     def open(self, shared: bool, slots: int, shelf: int) -> None:
@@ -206,6 +226,11 @@ class Life(RuleBasedStateMachine):
         self.house.step()
         assert sequence in self.house.ended
         assert sequence.slot is None
+
+    @rule()
+    def forget(self) -> None:
+        self.house.forget()
+        assert not any(slot.tokens for slot in self.house.prefixes.slots if not slot.busy)
 
     @rule(count=st.integers(1, 12))
     def work(self, count: int) -> None:

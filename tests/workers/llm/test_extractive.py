@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from config.errors import Unusable
 from tests.workers.llm.answers import collect
 from workers.llm.extractive import HELP, NOT_FOUND, NOTICE, ExtractiveAnswerer
-from workers.ports import ChatMessage, ChatRequest, Passage, Sampling
+from workers.ports import Attachment, ChatMessage, ChatRequest, Passage, Sampling, Tool
 
 MODEL = ExtractiveAnswerer()
 PASSAGES = (
@@ -90,3 +90,12 @@ def test_limits_and_cancel() -> None:
 def test_a_response_format_is_refused() -> None:
     with pytest.raises(Unusable):
         collect(MODEL, request("zebras", response_format={"type": "json_schema", "schema": {}}))
+
+
+def test_tools_and_pictures_are_refused() -> None:
+    for asked in (
+        ChatRequest((ChatMessage("user", "Look!", (Attachment("image/png", b"x"),)),)),
+        ChatRequest((ChatMessage("user", "Do!"),), tools=(Tool("do", "", {}),)),
+    ):
+        with pytest.raises(Unusable):
+            collect(MODEL, asked)

@@ -56,6 +56,17 @@ def test_what_does_not_follow_the_grammar_cannot_be_resumed(tiny: LocalModel) ->
         ask(tiny, response_format=AS_SCHEMA, resume=("Once upon a time", ()))
 
 
+def test_any_object_is_an_object(tiny: LocalModel) -> None:
+    answers = [
+        ask(tiny, response_format={"type": "json_object"}, max_tokens=300, temperature=1.2, seed=seed)
+        for seed in range(10)
+    ]
+    whole = [answer.text for answer in answers if answer.end.finish_reason == "stop"]
+    assert whole
+    assert all(isinstance(json.loads(text), dict) for text in whole)
+    assert all(answer.text.lstrip().startswith("{") for answer in answers)
+
+
 def test_a_grammar_that_is_used_up_ends_the_answer(tiny: LocalModel) -> None:
     answer = ask(tiny, response_format={"type": "grammar", "grammar": 'root ::= "yes" | "no"'})
     assert answer.text in ("yes", "no")

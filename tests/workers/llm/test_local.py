@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.errors import ModelUnavailable, PromptTooLong, Unusable
+from config.errors import DeadlineExceeded, ModelUnavailable, PromptTooLong, Unusable
 from tests.gguf_model import make_tiny_model
 from tests.workers.llm.answers import ask, collect
+from workers.engine.sequence import Priority
 from workers.llm.library import llama_cpp
 from workers.llm.local import LocalModel
-from workers.ports import ChatMessage, ChatRequest, Completion, Delta, Passage, Sampling
+from workers.ports import Attachment, ChatMessage, ChatRequest, Completion, Delta, Passage, Sampling, Tool
 
 PROMPT = "<|im_start|>user\nHello there<|im_end|>\n<|im_start|>assistant\n"
 
@@ -173,6 +176,22 @@ def test_an_answer_ends_where_the_context_does(tiny: LocalModel) -> None:
     assert answer.end.prompt_tokens + answer.end.completion_tokens == tiny.context_tokens
 
 
+def test_what_fills_the_context_goes_on_in_a_larger_one(tiny: LocalModel, tiny_path: Path) -> None:
+    """The context may end inside a character or a stop string; the seam shows neither."""
+    small = LocalModel(tiny_path, n_ctx=256, n_threads=1)
+    assert small.context_tokens == 256
+    for seed in range(12):
+        drawing: dict[str, Any] = {"temperature": 1.0, "seed": seed, "max_tokens": 500}
+        whole = ask(tiny, **drawing)
+        begun = ask(small, **drawing)
+        assert begun.end.finish_reason == "length"
+        assert begun.end.completion_tokens == len(begun.tokens) <= 256 - begun.end.prompt_tokens
+        assert whole.text.startswith(begun.text)
+        rest = ask(tiny, resume=(begun.text, begun.tokens), **drawing)
+        assert begun.text + rest.text == whole.text
+    small.close()
+
+
 def test_the_context_is_no_longer_than_what_was_trained(tmp_path: Path) -> None:
     model = LocalModel(make_tiny_model(tmp_path / "m.gguf", context_length=300), n_ctx=4096, n_threads=1)
     assert model.context_tokens == 300
@@ -241,6 +260,28 @@ def test_stop_strings_hold_back_no_more_than_needed(tiny: LocalModel) -> None:
         lambda: False,
     )
     assert [delta for delta in stream if isinstance(delta, Delta)] == list(whole.deltas)
+
+
+def test_a_request_says_how_it_is_to_be_served(tiny: LocalModel) -> None:
+    asked = ChatRequest((ChatMessage("user", "Hi"),), owner="me", job_id="j", work_class="summarize", deadline_s=9.0)
+    prompt = tiny.prompt(asked)
+    assert (prompt.owner, prompt.job_id, prompt.priority, prompt.deadline_s) == ("me", "j", Priority.SUMMARIZE, 9.0)
+    classes = [tiny.prompt(replace(asked, work_class=name)).priority for name in ("voice", "chat", "batch")]
+    assert classes == [Priority.VOICE, Priority.CHAT, Priority.BATCH]
+
+
+def test_a_deadline_is_told(tiny: LocalModel) -> None:
+    with pytest.raises(DeadlineExceeded):
+        collect(tiny, ChatRequest((ChatMessage("user", "Hi"),), deadline_s=0.0))
+
+
+def test_tools_and_pictures_are_refused(tiny: LocalModel) -> None:
+    for asked in (
+        ChatRequest((ChatMessage("user", "Look!", (Attachment("image/png", b"x"),)),)),
+        ChatRequest((ChatMessage("user", "Do!"),), tools=(Tool("do", "", {}),)),
+    ):
+        with pytest.raises(Unusable):
+            collect(tiny, asked)
 
 
 def test_unusable_formats_are_refused_before_anything_is_said(tiny: LocalModel) -> None:

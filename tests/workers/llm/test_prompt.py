@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import Unusable
-from workers.llm.prompt import TOKENS_PER_MESSAGE, fit_history, with_passages
+from workers.llm.prompt import TOKENS_PER_MESSAGE, drop_oldest_half, fit_history, with_passages
 from workers.llm.template import ChatTemplate
 from workers.ports import ChatMessage, Passage
 
@@ -99,3 +99,26 @@ def test_a_strict_template_gets_what_it_wants() -> None:
 def test_a_template_that_takes_nothing_is_told() -> None:
     with pytest.raises(Unusable, match="refuses this conversation: never"):
         template("{{ raise_exception('never') }}").render([ChatMessage("user", "Hi")])
+
+
+# --- an answer that filled the context
+
+
+def test_the_older_half_goes_and_what_must_stay_stays() -> None:
+    messages = [ChatMessage("system", "s"), *(ChatMessage("user", str(n)) for n in range(5)), ChatMessage("user", "q")]
+    sizes = []
+    while True:
+        left, dropped = drop_oldest_half(messages)
+        if not dropped:
+            break
+        sizes.append(dropped)
+        messages = list(left)
+    assert sizes == [3, 1, 1]
+    assert [message.content for message in messages] == ["s", "q"]
+
+
+def test_the_newest_are_kept_longest() -> None:
+    messages = [ChatMessage("user", str(number)) for number in range(6)]
+    assert [message.content for message in drop_oldest_half(messages)[0]] == ["3", "4", "5"]
+    assert drop_oldest_half([]) == ((), 0)
+    assert drop_oldest_half(messages[:1]) == ((messages[0],), 0)

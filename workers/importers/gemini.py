@@ -1,0 +1,116 @@
+"""Gemini in Google Takeout: the activity log of the account, as JSON or (Google's default) as a web page.
+
+The log knows prompts, not conversations: a record is a prompt and its answer, the newest first. Records that name the
+same thread are put together again; any other is a conversation by itself. Folder, header and the words before a prompt
+are in the account's language.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO
+
+from config.errors import UnreadableImport
+from workers.importers.archive import Member, Upload
+from workers.importers.gemini_html import is_activity_page, page_records
+from workers.importers.gemini_records import Record, as_conversation, json_record, prefixes_of
+from workers.importers.json_importer import MAX_LOOKED_AT, found_in
+from workers.importers.json_stream import sample
+from workers.importers.text_window import Window
+from workers.ports import ImportFailure, ImportItem
+
+SOURCE = "gemini"
+MAX_TITLES = 500  # from which the words before a prompt are learned
+
+_KINDS = (".json", ".html", ".htm")
+_Found = tuple[Record | ImportFailure | None, int]
+
+
+class GeminiImporter:
+    source = SOURCE
+
+    def recognise(self, file: IO[bytes], filename: str) -> bool:
+        try:
+            upload = Upload(file, filename)
+            return any(_is_activity(upload, member) for member in _documents(upload)[:MAX_LOOKED_AT])
+        except UnreadableImport:
+            return False
+
+    def read(self, file: IO[bytes], start: int = 0) -> Iterator[ImportItem]:
+        upload = Upload(file, "")
+        members = [member for member in _documents(upload) if not upload.is_zip or _is_activity(upload, member)]
+        total = sum(member.size for member in members)
+        threads, prefixes = _survey(upload, members)
+        gathered: dict[str, list[Record]] = {}
+        index = 0
+        for record, done in _all_records(upload, members):
+            if isinstance(record, Record):
+                group = gathered.setdefault(record.thread or "", [])
+                group.append(record)
+                if record.thread and len(group) < threads[record.thread]:
+                    continue
+                del gathered[record.thread or ""]
+                if index >= start:
+                    yield ImportItem(index, as_conversation(group, prefixes), min(done, total), total)
+            elif index >= start:
+                yield ImportItem(index, record, min(done, total), total)
+            index += 1
+
+
+def _survey(upload: Upload, members: list[Member]) -> tuple[Counter[str], tuple[str, ...]]:
+    """How many records each thread has, and what stands before the prompts: the file is read once for that, so that
+    no more than the threads that are still incomplete need be held."""
+    threads: Counter[str] = Counter()
+    titles: list[str] = []
+    for record, _ in _all_records(upload, members):
+        if isinstance(record, Record):
+            threads.update([record.thread] if record.thread else [])
+            if len(titles) < MAX_TITLES and record.answer:
+                titles.append(record.title)
+    return threads, prefixes_of(titles)
+
+
+def _all_records(upload: Upload, members: list[Member]) -> Iterator[tuple[Record | ImportFailure, int]]:
+    """With the bytes done of all members. Activity of other products in the same file is passed over."""
+    before = 0
+    for member in members:
+        try:
+            for record, done in _records(upload, member):
+                if record is not None:
+                    yield record, before + done
+        except UnreadableImport as error:
+            yield ImportFailure(error.detail), before + member.size
+        before += member.size
+
+
+def _records(upload: Upload, member: Member) -> Iterator[_Found]:
+    if _is_page(upload, member):
+        yield from page_records(Window(upload.open(member)))
+        return
+    for value, done in found_in(upload, member):
+        yield value if isinstance(value, ImportFailure) else json_record(value), done
+
+
+def _documents(upload: Upload) -> list[Member]:
+    if not upload.is_zip:
+        return upload.members
+    found = [member for member in upload.members if member.name.lower().endswith(_KINDS)]
+    return sorted(found, key=lambda member: ("Gemini" not in member.path, member.folder, member.name))
+
+
+def _is_activity(upload: Upload, member: Member) -> bool:
+    try:
+        if _is_page(upload, member):
+            return is_activity_page(Window(upload.open(member)))
+        if '"header"' not in Window(upload.open(member)).text:
+            return False
+        return any(isinstance(json_record(element), Record) for element in sample(upload.open(member)))
+    except UnreadableImport:  # a damaged or encrypted entry; another may tell
+        return False
+
+
+def _is_page(upload: Upload, member: Member) -> bool:
+    head = Window(io.BytesIO(upload.open(member).read(1024))).text
+    return head.lstrip().startswith("<")

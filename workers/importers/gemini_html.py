@@ -1,0 +1,109 @@
+"""Google's activity page: one `outer-cell` for each record, holding the prompt, the time and the answer in a row."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from workers.importers.gemini_dates import looks_like_date, when
+from workers.importers.gemini_records import PRODUCT, THREAD, Record
+from workers.importers.text_window import Window
+from workers.ports import ImportFailure
+
+MAX_CELL = 64 << 20  # characters of one record
+
+_CELL = '<div class="outer-cell'
+_BODY = re.compile(r'<div class="content-cell[^">]*mdl-typography--body-1"[^>]*>')
+_HEADER = re.compile(r'<div class="header-cell[^">]*"[^>]*>')
+_CAPTION = re.compile(r'<div class="content-cell[^">]*mdl-typography--caption"[^>]*>')
+_DIV = re.compile(r"<(/?)div\b")
+_BREAK = re.compile(r"<br\s*/?>")
+_BLOCK = re.compile(r"<(?:p|h[1-6]|ul|ol|pre|table|div|blockquote|hr|section|response-element)\b")
+_ANCHOR = re.compile(r'<a\b[^>]{0,4000}?href="([^"]{0,2000})"[^>]*>([^<]{0,500})</a>')
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def is_activity_page(window: Window) -> bool:
+    """Of Gemini, and not of another product."""
+    return any(isinstance(record, Record) for record, _ in _first_cells(window, 20))
+
+
+def _first_cells(window: Window, count: int) -> Iterator[tuple[Record | ImportFailure | None, int]]:
+    for number, found in enumerate(page_records(window)):
+        if number >= count:
+            return
+        yield found
+
+
+def page_records(window: Window) -> Iterator[tuple[Record | ImportFailure | None, int]]:
+    """None for another product's activity."""
+    while _seek(window):
+        end = window.text.find(_CELL, window.at + 1)
+        while end < 0 and len(window.text) - window.at < MAX_CELL and window.grow():
+            end = window.text.find(_CELL, window.at + 1)
+        if end < 0 and not window.ended:
+            yield ImportFailure(f"a record of the page is larger than {MAX_CELL >> 20} MiB and was skipped"), 0
+            window.at += len(_CELL)
+            continue
+        cell = window.text[window.at : end if end >= 0 else len(window.text)]
+        window.at += len(cell)
+        yield _record(cell), window.bytes_done
+
+
+def _seek(window: Window) -> bool:
+    """Go to where the next record begins."""
+    while (found := window.text.find(_CELL, window.at)) < 0:
+        window.at = max(window.at, len(window.text) - len(_CELL))
+        if not window.grow():
+            return False
+    window.at = found
+    return True
+
+
+def _record(cell: str) -> Record | ImportFailure | None:
+    header = _plain(_inside(cell, _HEADER) or "")
+    caption = _inside(cell, _CAPTION) or ""
+    body = _inside(cell, _BODY)
+    thread = THREAD.search(cell[: cell.find("<br")] if "<br" in cell else cell) or THREAD.search(caption)
+    if not thread and not PRODUCT.search(header or _plain(caption)):
+        return None
+    if body is None:
+        return ImportFailure("a record of the page has no text")
+    block = _BLOCK.search(body)
+    lines = _BREAK.split(body[: block.start()] if block else body)
+    dates = [number for number, line in enumerate(lines) if looks_like_date(_plain(line))]
+    if not dates:
+        return Record(_plain("\n".join(lines)), None, body[block.start() :] if block else "", _id(thread))
+    at = dates[-1 if block else 0]  # a prompt may tell times too, and so may an answer that is not in blocks
+    time, unknown_zone = when(_plain(lines[at]))
+    answer = "<br>".join(lines[at + 1 :]) + (body[block.start() :] if block else "")
+    record = Record("", time, answer, _id(thread), unknown_zone=unknown_zone)
+    asked: list[str] = []
+    for number, line in enumerate(lines[:at]):
+        files = [] if number == 0 else [name for url, name in _ANCHOR.findall(line) if not url.startswith("http")]
+        record.attachments += [{"name": html.unescape(name)} for name in files]
+        asked += [] if files else [_plain(line)]
+    record.title = "\n".join(asked).strip()
+    return record
+
+
+def _id(thread: re.Match[str] | None) -> str | None:
+    return thread.group(1) if thread else None
+
+
+def _inside(cell: str, opening: re.Pattern[str]) -> str | None:
+    """What stands in the first such element; to the end of the record if it is not closed."""
+    found = opening.search(cell)
+    if not found:
+        return None
+    depth = 1
+    for tag in _DIV.finditer(cell, found.end()):
+        depth += -1 if tag.group(1) else 1
+        if depth == 0:
+            return cell[found.end() : tag.start()]
+    return cell[found.end() :]
+
+
+def _plain(source: str) -> str:
+    return html.unescape(_TAG.sub("", source)).replace("\xa0", " ").replace("\u202f", " ").strip()

@@ -1,0 +1,125 @@
+"""One record of Gemini's activity log, and what a thread of them becomes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from workers.importers import values
+from workers.importers.html_markdown import markdown
+from workers.importers.turns import PREVIOUS, Head, Json, Notes, Turn, an_object, any_text, conversation, objects
+from workers.ports import ImportedConversation, ImportFailure
+
+SOURCE = "gemini"
+
+THREAD = re.compile(r"gemini\.google\.com/(?:u/\d+/)?(?:app|gem/[\w-]+)/([\w-]{6,64})", re.ASCII)
+PRODUCT = re.compile(r"gemini|bard", re.IGNORECASE)
+_ENGLISH = ("Prompted with: ", "Asked Gemini: ", "Asked Bard: ", "Prompted ", "Asked ", "Said ")
+_MADE = ("Created ",)  # what Gemini did, rather than what it was asked
+_ATTACHED = re.compile(r"\s*Attached \d+ files?\.?\s*$")
+_FEW = 5  # titles from which nothing is learned
+_USUAL_SHARE = 0.8  # of the titles begin with the same words
+
+
+@dataclass(slots=True)
+class Record:
+    title: str
+    when: datetime | None
+    answer: str  # HTML
+    thread: str | None = None
+    attachments: list[Json] = field(default_factory=list)
+    subtitles: list[str] = field(default_factory=list)
+    unknown_zone: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What names it in every export, as it has no id."""
+        return values.digest(self.when.isoformat() if self.when else "", self.title)
+
+
+def json_record(raw: Any) -> Record | ImportFailure | None:
+    """None for another product's activity."""
+    if not isinstance(raw, dict):
+        return ImportFailure("this is not an object, as a record of the activity log would be")
+    products = raw.get("products")
+    labels = [raw.get("header"), *(products if isinstance(products, list) else [])]
+    urls = [raw.get("titleUrl"), *(detail.get("url") for detail in objects(raw.get("details")))]
+    threads = [found.group(1) for url in urls if isinstance(url, str) and (found := THREAD.search(url))]
+    if not threads and not any(isinstance(label, str) and PRODUCT.search(label) for label in labels):
+        return None
+    title = any_text(raw.get("title"))
+    items = raw.get("safeHtmlItem")
+    answers = [any_text(item, "html", "htmlValue") for item in objects(items if isinstance(items, list) else [items])]
+    record = Record(title, values.moment(raw.get("time")), "\n".join(answers), threads[0] if threads else None)
+    for subtitle in objects(raw.get("subtitles")):
+        _subtitle(subtitle, record)
+    for key in ("attachedFiles", "imageFile", "audioFiles"):
+        given = raw.get(key)
+        for file in given if isinstance(given, list) else [given]:
+            name = file if isinstance(file, str) else any_text(an_object(file), "name", "fileName", "url")
+            if name:
+                record.attachments.append({"name": name[:500]} | ({"kind": "image"} if key == "imageFile" else {}))
+    if not record.title.strip() and not record.answer.strip():
+        return ImportFailure("a record of the activity log has neither title nor answer")
+    return record
+
+
+def _subtitle(subtitle: Json, record: Record) -> None:
+    """Names of attached files stand there, with an address; and notices, without."""
+    name = any_text(subtitle, "name")
+    if subtitle.get("url") and name:
+        record.attachments.append({"name": name.lstrip("-\xa0 ")[:500]})
+    elif name and not _ATTACHED.fullmatch(name):
+        record.subtitles.append(name)
+
+
+def prefixes_of(titles: list[str]) -> tuple[str, ...]:
+    """What the account's language writes before a prompt: “Prompted ”, “送信したメッセージ: ”, “Pokyn ”."""
+    foreign = [title for title in titles if not title.startswith(_ENGLISH)]
+    if len(foreign) < _FEW:
+        return _ENGLISH
+    beginnings = Counter(_beginning(title) for title in foreign)
+    usual, count = beginnings.most_common(1)[0]
+    return (*_ENGLISH, usual) if usual and count >= _USUAL_SHARE * len(foreign) else _ENGLISH
+
+
+def _beginning(title: str) -> str:
+    """Up to a colon near the beginning, else the first word."""
+    found = re.match(r"[^\n::]{1,40}[::]\s*", title) or re.match(r"\S{1,40}\s+", title)
+    return found.group() if found else ""
+
+
+def as_conversation(records: list[Record], prefixes: tuple[str, ...]) -> ImportedConversation:
+    notes: Notes = Counter()
+    beginning = datetime.min.replace(tzinfo=UTC)
+    records = records[::-1]  # the file has the newest first
+    records.sort(key=lambda record: record.when or beginning)
+    first, thread = records[0], records[0].thread
+    turns = [turn for record in records for turn in _turns(record, prefixes, notes)]
+    head = Head(
+        native_id=thread or first.key,
+        title=None,
+        begun=first.when.isoformat() if first.when else None,
+        url=f"https://gemini.google.com/app/{thread}" if thread else None,
+    )
+    return conversation(SOURCE, head, turns, notes)
+
+
+def _turns(record: Record, prefixes: tuple[str, ...], notes: Notes) -> list[Turn]:
+    made = record.title.startswith(_MADE)
+    prompt = Turn(f"{record.key}:asked", PREVIOUS, "assistant" if made else "user", created_at=record.when)
+    text = record.title
+    prefix = next((prefix for prefix in prefixes if text.startswith(prefix)), "")
+    prompt.say(_ATTACHED.sub("", text[len(prefix) :]) if prefix else text)
+    for attachment in record.attachments:
+        prompt.attach(**attachment)
+    for subtitle in record.subtitles:
+        prompt.say(subtitle)
+    answer = Turn(f"{record.key}:answer", PREVIOUS, "assistant", created_at=record.when)
+    answer.say(markdown(record.answer))
+    if record.unknown_zone:
+        notes[f"the time zone “{values.title(record.unknown_zone)}” is not known; its times were taken as UTC"] += 1
+    return [prompt, answer]
