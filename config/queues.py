@@ -23,19 +23,21 @@ class KindSpec:
     """Where a kind runs and how it fails.
 
     `max_failures`: lost workers and retryable errors before the job is dead-lettered. `clients_may_submit`: accepted by
-    POST /api/jobs.
+    POST /api/jobs. `at_once`: how many one worker does beside each other, None for as many as it has slots: long work
+    that shares a worker with short work must not take every slot.
     """
 
     queue: str
     task: str
     max_failures: int = 4
     clients_may_submit: bool = True
+    at_once: int | None = None
 
 
 KINDS: dict[Kind, KindSpec] = {
     Kind.CHAT: KindSpec("chat", "chat.reply"),
     Kind.IMPORT: KindSpec("import", "import.run", max_failures=8),
-    Kind.SUMMARIZE: KindSpec("summarize", "summarize.run"),
+    Kind.SUMMARIZE: KindSpec("summarize", "summarize.run", at_once=4),
     Kind.EMBED: KindSpec("embed", "embed.run", max_failures=8),
     Kind.PULL: KindSpec("pull", "models.pull", max_failures=8),
     Kind.WEBHOOK: KindSpec("webhook", "webhook.post", max_failures=8, clients_may_submit=False),

@@ -48,6 +48,13 @@ def due(session: Session, queue: str, limit: int) -> list[Job]:
     return list(session.execute(query).scalars())
 
 
+def first(session: Session, queue: str) -> Job | None:
+    """Who is next of those that may run now, sent or not."""
+    due_now = or_(_jobs.c.run_after.is_(None), _jobs.c.run_after <= utcnow())
+    query = select(Job).where(col(Job.queue) == queue, queued, due_now, serial_free)
+    return session.execute(query.order_by(col(Job.priority).desc(), col(Job.id)).limit(1)).scalar_one_or_none()
+
+
 def count_sent(session: Session, queue: str) -> int:
     """Queued jobs of which a message should be on the broker."""
     now = utcnow()

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, se
 from sqlmodel import Session, col
 
 from config.errors import Conflict, NotFound
+from storage import model_cache
 from storage.filters import NO_FILTERS, Filters
 from storage.ids import new_id
 from storage.tables import Conversation, Message, utcnow
@@ -84,6 +85,7 @@ def rename(session: Session, conversation: Conversation, title: str) -> None:
 def remove(session: Session, conversation_id: str, owner_id: str) -> None:
     get(session, conversation_id, owner_id, lock=True)
     session.execute(delete(_conversations).where(_conversations.c.id == conversation_id))
+    model_cache.forget_after_commit(session)
 
 
 def touch(session: Session, conversation_id: str) -> None:

@@ -20,7 +20,7 @@ from config.celery import celery_app
 from config.errors import BackchannelError, Unavailable, WorkerLost
 from config.logging import log
 from config.queues import KINDS, Kind
-from storage import jobs, queue
+from storage import backlog, jobs, queue
 from storage.connections import redis_client
 from storage.database import is_away, reading, transaction
 from storage.events import LOST_LEAP, EventLog, StaleAttempt, terminal_fields
@@ -28,6 +28,7 @@ from storage.jobs import ClaimedJob
 from storage.tables import Job
 from tasks.leases import get_leases
 from tasks.run import Cancelled, Interrupted, JobRun, Outcome
+from tasks.seats import Seats
 
 # However long a provider wants to be left alone, its jobs look again after this.
 MAX_ASKED_PAUSE_S = 900.0
@@ -55,13 +56,29 @@ def job(kind: Kind) -> Callable[[B], B]:
     def register(body: B) -> B:
         BODIES[kind] = body
 
+        seats = Seats(KINDS[kind].at_once, lambda: _call_next(kind, seats))
+
         @celery_app.task(name=KINDS[kind].task)  # type: ignore[untyped-decorator]
         def deliver(job_id: str) -> None:
-            run_job(job_id)
+            with seats.take() as seated:
+                if seated:
+                    run_job(job_id)
+                else:  # its row stays queued
+                    log.debug("no seat for it now", job_id=job_id)
 
         return body
 
     return register
+
+
+def _call_next(kind: Kind, seats: Seats) -> None:
+    """Whoever was turned away has no message on the broker any more; upkeep would send it, but later."""
+    with reading() as session:
+        row = backlog.first(session, KINDS[kind].queue)
+    if row is None:
+        seats.nobody_waits()
+    else:
+        queue.send(row.kind, row.id, row.priority)
 
 
 def run_job(job_id: str) -> None:

@@ -212,8 +212,8 @@ def _node_id(key: str) -> str:
 def _made_up_id(raw: Json, messages: list[ImportedMessage]) -> str:
     """From what does not change when a conversation grows or is renamed."""
     first = messages[0] if messages else None
-    begins = (first.native_id, first.content) if first else (str(raw.get("title")),)
-    return values.digest(SOURCE, str(raw.get("create_time")), *begins)
+    begins = (first.native_id, first.content) if first else (values.scalar(raw.get("title")),)
+    return values.digest(SOURCE, values.scalar(raw.get("create_time")), *begins)
 
 
 def _first_question(messages: list[ImportedMessage]) -> str:

@@ -9,57 +9,48 @@ from typing import Any
 MAX_DEPTH = 50_000
 
 _SCALARS = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
-_BLANK = re.compile(r"\s*")
+_BLANKS = re.compile(r"[\s,]*")  # commas are not checked: the brackets were
 
 
 def decode(text: str, at: int) -> tuple[Any, int]:
     """The value that begins at `at`, and where it ends. Raises ValueError."""
     holder: list[Any] = []
     containers: list[Any] = [holder]
-    keys: list[str | None] = [None]
-    while True:
-        at = _after_blanks(text, at)
-        mark = text[at : at + 1]
+    while not holder or len(containers) > 1:
+        at = _after(_BLANKS, text, at)
         container = containers[-1]
-        if mark in ("}", "]"):
-            if mark != ("}" if isinstance(container, dict) else "]") or container is holder:
-                raise ValueError("a bracket closes what it did not open")
+        mark = text[at : at + 1]
+        if container is not holder and mark == ("}" if isinstance(container, dict) else "]"):
             containers.pop()
-            keys.pop()
-            at += 1
-        elif mark == "," and container is not holder:
             at += 1
             continue
+        key = None
+        if isinstance(container, dict):
+            key, at = _key(text, at)
+            mark = text[at : at + 1]
+        value: Any = {} if mark == "{" else []
+        if mark in ("{", "["):
+            containers.append(value)
+            at += 1
         else:
-            if isinstance(container, dict):
-                keys[-1], at = _key(text, at)
-                mark = text[at : at + 1]
-            if mark in ("{", "["):
-                if len(containers) > MAX_DEPTH:
-                    raise ValueError("nested too deeply")
-                value: Any = {} if mark == "{" else []
-                at += 1
-            else:
-                value, at = _SCALARS.raw_decode(text, at)
-            if isinstance(container, dict):
-                container[keys[-1]] = value
-            else:
-                container.append(value)
-            if mark in ("{", "["):
-                containers.append(value)
-                keys.append(None)
-        if len(containers) == 1:
-            return holder[0], at
+            value, at = _SCALARS.raw_decode(text, at)
+        if isinstance(container, dict):
+            container[key] = value
+        else:
+            container.append(value)
+        if len(containers) > MAX_DEPTH:
+            raise ValueError("nested too deeply")
+    return holder[0], at
 
 
 def _key(text: str, at: int) -> tuple[str, int]:
     key, at = _SCALARS.raw_decode(text, at)
-    at = _after_blanks(text, at)
+    at = _after(_BLANKS, text, at)
     if not isinstance(key, str) or text[at : at + 1] != ":":
         raise ValueError("a key is missing")
-    return key, _after_blanks(text, at + 1)
+    return key, _after(_BLANKS, text, at + 1)
 
 
-def _after_blanks(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
+def _after(what: re.Pattern[str], text: str, at: int) -> int:
+    found = what.match(text, at)
     return found.end() if found else at

@@ -95,8 +95,7 @@ def deepseek_conversation(raw: Any) -> ImportedConversation | ImportFailure:
 
 def _turn(key: str, raw: Json, parent: str | None, notes: Notes) -> Turn:
     fragments = objects(raw.get("fragments"))
-    kinds = {fragment.get("type") for fragment in fragments}
-    role: Role = "user" if kinds & set(_ASKED) else "assistant"
+    role: Role = "user" if any(fragment.get("type") in _ASKED for fragment in fragments) else "assistant"
     if not fragments and raw.get("role"):
         role = role_of(raw["role"], _ROLES, notes)
     turn = Turn(

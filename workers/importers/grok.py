@@ -75,7 +75,10 @@ def grok_conversation(raw: Any) -> ImportedConversation | ImportFailure:
         if identifier and re.fullmatch(r"[\w-]+", identifier, re.ASCII)
         else None,
         is_archived=about.get("archived") is True,
-        metadata={key: about[key] for key in ("starred", "temporary", "system_prompt_name") if about.get(key)},
+        metadata={key: True for key in ("starred", "temporary") if about.get(key) is True}
+        | (
+            {"system_prompt_name": about["system_prompt_name"]} if text_or_none(about.get("system_prompt_name")) else {}
+        ),
     )
     return conversation(SOURCE, head, _in_order([_turn(response, notes) for response in unwrapped]), notes)
 

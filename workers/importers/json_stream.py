@@ -192,7 +192,7 @@ class _Reader:
         """Once more, without the stack of the C decoder: trees of replies are nested as deep as they are long."""
         window = self._window
         brackets, seen = Brackets(), 0
-        while (end := brackets.find_end(window.text, window.at + seen)) is None:
+        while brackets.find_end(window.text, window.at + seen) is None:
             seen = len(window.text) - window.at
             if seen > self._max or not window.grow():
                 return None

@@ -110,11 +110,11 @@ def conversation(source: str, head: Head, turns: list[Turn], notes: Notes) -> Im
     times = [message.created_at for message in messages if message.created_at]
     models = [message.model for message in messages if message.model]
     asked = (message.content for message in messages if message.role == "user" and message.visibility == "visible")
-    first = (messages[0].role, messages[0].content) if messages else (str(head.title),)
+    first = (messages[0].role, messages[0].content) if messages else (values.scalar(head.title),)
     current = kept_at.get(head.current) if isinstance(head.current, str) else None
     return ImportedConversation(
         source=source,
-        native_id=head.native_id or values.digest(source, str(head.begun), *first),
+        native_id=head.native_id or values.digest(source, values.scalar(head.begun), *first),
         title=values.title(head.title, next(asked, "")),
         messages=messages,
         current_native_id=current or latest_leaf(messages),

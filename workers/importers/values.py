@@ -94,6 +94,11 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
+def scalar(value: Any) -> str:
+    """Its text; nothing for containers, which may be nested too deeply to be written."""
+    return str(value) if value is None or isinstance(value, str | int | float) else ""
+
+
 def whole(value: Any) -> int | None:
     """A count or size, None for anything that is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -19,7 +19,7 @@ from workers.llm.prompt import PREAMBLE
 from workers.llm.remote import RemoteModel
 from workers.llm.shapes import LEFT_OUT, in_turns, schema_of, tool_names
 from workers.llm.trouble import TryAgain, retry_after_s, sentence
-from workers.llm.wire import Item, Line, client_options
+from workers.llm.wire import Item, Line, client_options, readable
 from workers.ports import Attachment, ChatMessage, ChatRequest, Completion, Delta, Sampling, ToolCall
 
 Json = dict[str, Any]
@@ -65,7 +65,7 @@ class AnthropicModel(RemoteModel):
 
     def _items(self, request: ChatRequest) -> Generator[Item, None, None]:
         with self._client.messages.create(stream=True, **self._asked(request)) as events:
-            yield from _Events(events).items()
+            yield from readable(_Events(events).items())
 
     # --- the request
 
@@ -201,7 +201,7 @@ class _Events:
                     self._calls[event.index] = (event.content_block.id, event.content_block.name, [])
                 case "content_block_delta":
                     if event.delta.type == "text_delta" and event.delta.text:
-                        yield Delta(event.delta.text)
+                        yield Delta(_text(event.delta.text))
                     elif event.delta.type == "input_json_delta":
                         self._calls[event.index][2].append(event.delta.partial_json)
                 case "message_delta":
@@ -214,9 +214,9 @@ class _Events:
         """Each event tells totals; what one does not mention stays."""
         for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
             if (told := getattr(usage, name, None)) is not None:
-                self._usage[name] = told
+                self._usage[name] = max(0, int(told))
         if (details := getattr(usage, "output_tokens_details", None)) is not None:
-            self._thought = details.thinking_tokens
+            self._thought = max(0, int(details.thinking_tokens))
 
     def _end(self, reason: str) -> Completion:
         usage = self._usage
@@ -233,4 +233,13 @@ class _Events:
     def _whole_calls(self) -> tuple[ToolCall, ...]:
         """Raises ValueError: what should be JSON is none."""
         given = [(id_, name, json.loads("".join(parts) or "{}")) for id_, name, parts in self._calls.values()]
-        return tuple(ToolCall(id_, name, one if isinstance(one, dict) else {}) for id_, name, one in given)
+        return tuple(
+            ToolCall(_text(id_), _text(name), one if isinstance(one, dict) else {}) for id_, name, one in given
+        )
+
+
+def _text(value: object) -> str:
+    """Raises TypeError: the SDK puts whatever comes into its types."""
+    if not isinstance(value, str):
+        raise TypeError(type(value).__name__)
+    return value

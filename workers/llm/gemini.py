@@ -16,7 +16,7 @@ from config.settings import Settings
 from workers.llm.remote import RemoteModel
 from workers.llm.shapes import in_turns, new_call_id, schema_of, tool_names
 from workers.llm.trouble import TryAgain, retry_after_s, sentence
-from workers.llm.wire import Item, Line, client_options
+from workers.llm.wire import Item, Line, client_options, readable
 from workers.ports import Attachment, ChatMessage, ChatRequest, Completion, Delta, Sampling, ToolCall
 
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -64,11 +64,12 @@ class GeminiModel(RemoteModel):
             )
             for role, said in turns
         ]
-        yield from _items(
+        chunks = readable(
             self._client.models.generate_content_stream(
                 model=self.spec.wire_id, contents=contents, config=self._config(request, system)
             )
         )
+        yield from _items(chunks)
 
     def _parts(self, message: ChatMessage, names: dict[str, str]) -> Iterator[types.Part]:
         if message.role == "tool":
@@ -113,8 +114,6 @@ class GeminiModel(RemoteModel):
                 return self._refusal(error)
             case httpx2.TransportError():
                 return TryAgain("The connection failed.")
-            case errors.UnknownApiResponseError() | ValueError():
-                return TryAgain("A part of the answer could not be read.")
         return None
 
     def _refusal(self, error: errors.APIError) -> BackchannelError | TryAgain:

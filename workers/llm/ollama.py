@@ -16,7 +16,7 @@ from config.settings import Settings
 from workers.llm.remote import RemoteModel
 from workers.llm.shapes import new_call_id, paired, schema_of, tool_names
 from workers.llm.trouble import TryAgain, retry_after_s, sentence
-from workers.llm.wire import Item, Line, client_options
+from workers.llm.wire import Item, Line, client_options, readable
 from workers.ports import ChatMessage, ChatRequest, Completion, Delta, TokenLogprob, ToolCall
 
 Json = dict[str, Any]
@@ -83,7 +83,7 @@ class OllamaModel(RemoteModel):
         # Not client.chat(): it drops whatever a tool's schema has below its first level.
         parts = self._client._request(ollama.ChatResponse, "POST", "/api/chat", json=self._asked(request), stream=True)
         calls: list[ToolCall] = []
-        for part in parts:
+        for part in readable(parts):
             for call in part.message.tool_calls or []:
                 calls.append(ToolCall(new_call_id(), call.function.name, dict(call.function.arguments)))
             if part.message.content:
@@ -148,8 +148,6 @@ class OllamaModel(RemoteModel):
                 return ProviderUnavailable(_silent(self.label))
             case httpx.TransportError():
                 return TryAgain("The connection failed.")
-            case ValueError() | AttributeError():  # the SDK asks a line that is JSON but no object for its fields
-                return TryAgain("A part of the answer could not be read.")
         return None
 
     def _refusal(self, error: ollama.ResponseError) -> BackchannelError | TryAgain:

@@ -163,8 +163,8 @@ class Chunks:
             if delta is not None:
                 for call in delta.tool_calls or ():
                     self._add(call)
-                if text := _text(delta.content) + _text(getattr(delta, "refusal", None)):
-                    yield Delta(text, logprobs=_logprobs(choice.logprobs))
+                if text := text_of(delta.content) + text_of(getattr(delta, "refusal", None)):
+                    yield Delta(text, logprobs=logprobs_of(getattr(choice.logprobs, "content", None)))
             if choice.finish_reason:
                 reason = str(choice.finish_reason)
                 if reason in _BROKEN:
@@ -191,33 +191,33 @@ class Chunks:
         elif reason == "tool_calls" and not calls:
             reason = "stop"
         usage = self._usage
-        prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        prompt, completion = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
         return Completion(
             reason,
             prompt or 0,
             # xAI leaves out of the second what it thought, not out of the sum
-            max(completion or 0, (_count(usage, "total_tokens") or 0) - (prompt or 0)) if completion else 0,
+            max(completion or 0, (count_of(usage, "total_tokens") or 0) - (prompt or 0)) if completion else 0,
             # a call that was cut off is none
             tuple(tool_call(one.id, one.name, "".join(one.arguments)) for one in calls if reason == "tool_calls"),
-            cached_tokens=_count(getattr(usage, "prompt_tokens_details", None), "cached_tokens"),
-            reasoning_tokens=_count(getattr(usage, "completion_tokens_details", None), "reasoning_tokens"),
+            cached_tokens=count_of(getattr(usage, "prompt_tokens_details", None), "cached_tokens"),
+            reasoning_tokens=count_of(getattr(usage, "completion_tokens_details", None), "reasoning_tokens"),
         )
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
     """Some servers send parts instead of text."""
     if isinstance(content, list):
-        return "".join(_text(part.get("text")) for part in content if part.get("type", "text") == "text")
+        return "".join(text_of(part.get("text")) for part in content if part.get("type", "text") == "text")
     return content if isinstance(content, str) else ""
 
 
-def _logprobs(told: Any) -> tuple[TokenLogprob, ...]:
+def logprobs_of(told: Any) -> tuple[TokenLogprob, ...]:
     return tuple(
         TokenLogprob(one.token, one.logprob, tuple((top.token, top.logprob) for top in one.top_logprobs or ()))
-        for one in getattr(told, "content", None) or ()
+        for one in told or ()
     )
 
 
-def _count(usage: Any, name: str) -> int | None:
+def count_of(usage: Any, name: str) -> int | None:
     value = getattr(usage, name, None)
     return value if isinstance(value, int) else None

@@ -8,10 +8,11 @@ from typing import Any
 
 from openai.types.responses import ResponseStreamEvent
 
-from workers.llm.openai_chat import MAX_LOGPROBS, Reason
+from workers.llm.openai_chat import MAX_LOGPROBS, Reason, count_of, logprobs_of, text_of
 from workers.llm.openai_shapes import Json, answer_schema, check_files, data_url, file_text, tool_call, worded
 from workers.llm.reader import Item
-from workers.ports import Attachment, ChatMessage, ChatRequest, Completion, Delta, TokenLogprob, ToolCall
+from workers.llm.trouble import TryAgain
+from workers.ports import Attachment, ChatMessage, ChatRequest, Completion, Delta, ToolCall
 
 _INCOMPLETE: dict[str, Reason] = {"content_filter": "content_filter"}
 
@@ -95,29 +96,36 @@ class Events:
         self._message: int | None = None  # the place of the message that is being said
 
     def items(self) -> Generator[Item, None, None]:
-        """Ends without a Completion where the end did not come. Raises Failed, openai.OpenAIError."""
+        """Ends without a Completion where the end did not come. Raises Failed, TryAgain, openai.OpenAIError."""
         for event in self._events:
-            match event.type:
-                case "response.output_text.delta":
-                    yield from self._between(event.output_index)
-                    yield Delta(event.delta, logprobs=_logprobs(event.logprobs))
-                case "response.refusal.delta":
-                    yield from self._between(event.output_index)
-                    yield Delta(event.delta)
-                case "response.output_item.done" if event.item.type == "function_call":
-                    self._calls.append(tool_call(event.item.call_id, event.item.name, event.item.arguments))
-                case "response.completed":
-                    yield self._end("tool_calls" if self._calls else "stop", event.response.usage)
-                    return
-                case "response.incomplete":
-                    why = event.response.incomplete_details
-                    yield self._end(_INCOMPLETE.get(str(why and why.reason), "length"), event.response.usage)
-                    return
-                case "response.failed":
-                    problem = event.response.error
-                    raise Failed(*((problem.code, problem.message) if problem else ("server_error", "It failed.")))
-                case "error":
-                    raise Failed(event.code or "", event.message or "")
+            try:
+                found = list(self._read(event))
+            except (AttributeError, TypeError, ValueError) as error:
+                raise TryAgain("It sent something that cannot be read.") from error
+            yield from found
+            if any(isinstance(item, Completion) for item in found):
+                return
+
+    def _read(self, event: ResponseStreamEvent) -> Iterable[Item]:
+        match event.type:
+            case "response.output_text.delta" if event.delta:
+                yield from self._between(event.output_index)
+                yield Delta(text_of(event.delta), logprobs=logprobs_of(event.logprobs))
+            case "response.refusal.delta" if event.delta:
+                yield from self._between(event.output_index)
+                yield Delta(text_of(event.delta))
+            case "response.output_item.done" if event.item.type == "function_call":
+                self._calls.append(tool_call(event.item.call_id, event.item.name, event.item.arguments))
+            case "response.completed":
+                yield self._end("tool_calls" if self._calls else "stop", event.response.usage)
+            case "response.incomplete":
+                why = event.response.incomplete_details
+                yield self._end(_INCOMPLETE.get(str(why and why.reason), "length"), event.response.usage)
+            case "response.failed":
+                problem = event.response.error
+                raise Failed(*((str(problem.code), problem.message) if problem else ("server_error", "It failed.")))
+            case "error":
+                raise Failed(event.code or "", event.message or "It failed.")
 
     def _between(self, place: int) -> Iterable[Delta]:
         """A model may say several messages, as before and after a thought."""
@@ -128,16 +136,9 @@ class Events:
         details_in, details_out = (getattr(usage, f"{side}_tokens_details", None) for side in ("input", "output"))
         return Completion(
             reason,
-            getattr(usage, "input_tokens", None) or 0,
-            getattr(usage, "output_tokens", None) or 0,
+            count_of(usage, "input_tokens") or 0,
+            count_of(usage, "output_tokens") or 0,
             tuple(self._calls) if reason == "tool_calls" else (),
-            cached_tokens=getattr(details_in, "cached_tokens", None),
-            reasoning_tokens=getattr(details_out, "reasoning_tokens", None),
+            cached_tokens=count_of(details_in, "cached_tokens"),
+            reasoning_tokens=count_of(details_out, "reasoning_tokens"),
         )
-
-
-def _logprobs(told: Any) -> tuple[TokenLogprob, ...]:
-    return tuple(
-        TokenLogprob(one.token, one.logprob, tuple((top.token, top.logprob) for top in one.top_logprobs or ()))
-        for one in told or ()
-    )

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from config.settings import Settings
+from workers.llm.trouble import TryAgain
 from workers.ports import Completion, Delta
 
 Item = Delta | Completion
+T = TypeVar("T")
 
 _here = threading.local()
 
@@ -64,6 +66,15 @@ class Line:
                 self._socket = ask("socket")
                 if self._hung_up:
                     self._shut_down()
+
+
+def readable(pieces: Iterable[T]) -> Iterator[T]:
+    """The pieces as an SDK reads them. Raises TryAgain where one is none: SDKs ask rubbish for its fields, or put it
+    into their types as it is."""
+    try:
+        yield from pieces
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise TryAgain("A part of the answer could not be read.") from error
 
 
 def client_options(http: ModuleType, settings: Settings) -> dict[str, Any]:

@@ -80,7 +80,6 @@ def test_says_in_which_conversation_the_file_ends() -> None:
         '{"title": "x", "b": {"c": 1}',
         '{"title": "x", "b": "\\q"}',
         '{"title": "x", "b": ' + "9" * 5000 + "}",
-        '{"title": "x", "b": ' + "[" * 5000 + "]" * 5000 + "}",
         "undefined",
     ],
 )
@@ -97,6 +96,28 @@ def test_a_malformed_element_shows_how_it_begins() -> None:
     found = list(elements(io.BytesIO(b'[{"title": "Plans", "x": }]')))
     assert isinstance(found[0], Unreadable)
     assert found[0].text.startswith('{"title": "Plans"')
+
+
+def test_what_is_nested_deeper_than_the_decoder_follows() -> None:
+    """A tree of replies is nested twice for each of them."""
+    text = '{"title": "first"}'
+    made = "".join(['{"n": 1, "many" : [null, '] * 20_000) + '"end"' + ", {}, [] ] }" * 20_000
+    for size in (1 << 20, 1 << 24):
+        values, problems = read(f"[{text}, {made}, {text}]".encode(), max_element=size)
+        assert not problems
+        assert len(values) == 3
+        at, depth = values[1], 0
+        while isinstance(at, dict):
+            assert (at["n"], at["many"][0], at["many"][2:]) == (1, None, [{}, []])
+            at, depth = at["many"][1], depth + 1
+        assert (at, depth) == ("end", 20_000)
+
+
+@pytest.mark.parametrize("broken", ['{"a" 1}', "{1: 2}", "[}", '{"a": nope}'])
+def test_deep_and_malformed_is_a_reason(broken: str) -> None:
+    values, problems = read(f"[1, {'[' * 2000}{broken}{']' * 2000}, 2]".encode())
+    assert values[0] == 1
+    assert len(problems) == 1
 
 
 def test_deep_nesting_is_a_reason() -> None:
