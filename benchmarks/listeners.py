@@ -30,7 +30,7 @@ class _Ear(asyncio.Protocol):
 
 class _Crowd:
     def __init__(self) -> None:
-        self._loop = uvloop.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._ears: list[tuple[asyncio.BaseTransport, _Ear]] = []
         threading.Thread(target=self._loop.run_forever, name="listeners", daemon=True).start()
 
@@ -44,7 +44,6 @@ class _Crowd:
             async with few:
                 ear = _Ear(self._loop.create_future())
                 transport, _ = await self._loop.create_connection(lambda: ear, "127.0.0.1", port)
-                assert isinstance(transport, asyncio.WriteTransport)
                 self._ears.append((transport, ear))
                 transport.write(f"GET /api/jobs/{job}/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
                 await ear.opened

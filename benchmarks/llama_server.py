@@ -4,15 +4,13 @@ llama-cpp-python is published with, around the very libraries this installation 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution, version
@@ -56,8 +54,7 @@ def _cache(libraries: Path) -> Path:
 def _build(folder: Path, libraries: Path) -> Path:
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", _PACKAGE)
     _command("download llama.cpp's sources", *pip, "--dest", str(folder), f"{_PACKAGE}=={version(_PACKAGE)}")
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(next(folder.glob("*.tar.gz")), folder)
     sources = next(folder.glob("*/vendor/llama.cpp"))
     build = folder / "build"
     _command(
@@ -79,7 +76,7 @@ def _command(what: str, *command: str) -> None:
 def running(
     program: Path, folder: Path, model: Path, *, context: int, slots: int, batch: int, threads: int, gpu: bool
 ) -> Iterator[tuple[int, int]]:
-    """Its port and process id. `context` tokens for each slot, and a cache like ours: split on a CPU, shared on a GPU."""
+    """Its port and process id. `context` tokens for each slot; a cache like ours: split on a CPU, shared on a GPU."""
     port = free_port()
     cache = ("--kv-unified", "-c", str(4 * context)) if gpu else ("--no-kv-unified", "-c", str(slots * context))
     child = Child(
@@ -97,10 +94,15 @@ def running(
 
 def _serves(port: int, model: Path) -> bool:
     """Whoever answers there must be the one that was started: an orphan once answered for another model."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/props", timeout=2) as answer:
-            props = json.load(answer)
-    except (urllib.error.URLError, OSError, ValueError):
+        connection.request("GET", "/props")
+        props = json.load(connection.getresponse())
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    if props.get("error"):  # it is still loading
         return False
     if props.get("model_path") != str(model):
         raise Trouble(f"port {port} was taken by another server")

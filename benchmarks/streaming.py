@@ -190,8 +190,8 @@ def _table(bench: Bench, found: dict[str, list[Run]], floor: float, load: float)
         ("", "engine tokens/s", "rate ratio", "token → event p50 ms", "p95", "p99", "p50 ratio", "aim"),
         rows,
         notes=[
-            f"Of the events due to the {LISTENERS} listeners in the measured time {spread(delivered)} of all arrived in "
-            f"it; each cost the web process {spread(each_us)} µs of processor time."
+            f"Of the events due to the {LISTENERS} listeners in the measured time {spread(delivered)} of all arrived; "
+            f"each cost the web process {spread(each_us)} µs of processor time."
         ],
         data={"runs": {name: [asdict(run) for run in runs] for name, runs in found.items()}, "floor_ms": floor},
     )

@@ -123,6 +123,10 @@ class Client:
             raise self._broken(error) from error
         return size
 
+    def import_link(self, link: str, key: str) -> Json:
+        headers = {"Idempotency-Key": key, "Prefer": "respond-async"}
+        return self.request("POST", "/api/imports", json={"url": link}, headers=headers)
+
     # --- events
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Json | None]:

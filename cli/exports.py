@@ -15,7 +15,7 @@ from typing import Any
 
 from cli.files import write_atomically
 
-SUFFIXES = frozenset({".json", ".zip", ".html", ".htm", ".db", ".sqlite", ".sqlite3"})
+SUFFIXES = frozenset({".json", ".jsonl", ".zip", ".html", ".htm", ".db", ".sqlite", ".sqlite3"})
 # What lies beside the conversations in an unpacked export and holds none itself.
 COMPANIONS = frozenset({
     "chat.html", "conversation_asset_file_names.json", "export_manifest.json", "group_chats.json", "memories.json",

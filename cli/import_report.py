@@ -29,16 +29,17 @@ ITEMS_TOLD = 2000
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One file and what became of it. `job` is the import as last seen."""
+    """One file or link and what became of it. `job` is the import as last seen."""
 
     path: Path
+    link: str | None = None  # a share link, of which `path` is how it is shown
     error: str | None = None
     job: Json | None = None
     failures: list[Json] = field(default_factory=list)
 
     @property
     def file(self) -> str:
-        return shown_path(self.path)
+        return self.link or shown_path(self.path)
 
     @property
     def result(self) -> Json | None:

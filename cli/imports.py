@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from click.exceptions import Exit
@@ -13,6 +14,7 @@ from click.exceptions import Exit
 from cli.client import ENDED, Client, ClientError, Waiting
 from cli.exports import Memory, Unfinished, digest_of, find
 from cli.import_report import Bars, Row, print_failures, print_table, tell_skipped
+from cli.links import PathOrLink, lines, link_rows
 from cli.output import INTERRUPTED, Command, note, print_json, remote, short, shown_path
 
 Json = dict[str, Any]
@@ -22,21 +24,31 @@ IN_FLIGHT = 4
 
 
 @click.command(cls=Command)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(exists=True, path_type=Path))
+@click.argument("given", nargs=-1, metavar="PATH|LINK…", type=PathOrLink())
+@click.option("--links", type=click.File(encoding="utf-8", errors="replace"), help="A file with a share link per line.")
 @click.option("--wait/--no-wait", default=True, help="--no-wait: send the files, print the jobs' ids and leave.")
 @click.option("--wait-index", is_flag=True, help="Wait, too, until what was imported can be found by its meaning.")
 @click.option("--progress/--no-progress", default=True, help="Bars on stderr [default: where stderr is a terminal].")
 @remote
 def command(
-    client: Client, paths: tuple[Path, ...], wait: bool, wait_index: bool, progress: bool, as_json: bool
+    client: Client,
+    given: tuple[Path | str, ...],
+    links: TextIO | None,
+    wait: bool,
+    wait_index: bool,
+    progress: bool,
+    as_json: bool,
 ) -> None:
-    """Import export files, zips, or folders of them. Interrupted, the same command goes on where it was."""
-    found = find(paths)
+    """Import export files, zips, folders of them, and share links. Interrupted, the same command goes on."""
+    if not given and links is None:
+        raise click.UsageError("Name what to import: files, folders or share links.")
+    found = find([one for one in given if isinstance(one, Path)])
     skipped = [one for one in found if one.why and not one.failed]
-    rows = [Row(one.path, one.why) for one in found if one.failed or not one.why]
+    rows = [Row(one.path, error=one.why) for one in found if one.failed or not one.why]
+    rows += link_rows([*(one for one in given if isinstance(one, str)), *lines(links)])
     tell_skipped(skipped)
     if not rows:
-        raise ClientError("There is no export file in what was given.", "nothing_to_import")
+        raise ClientError("There is no export file and no link in what was given.", "nothing_to_import")
     client.jobs(1)  # a server that is not there is said at once, not waited for
     rows, interrupted = _import(client, rows, wait, progress)
     if as_json:
@@ -102,6 +114,8 @@ class _Batch:
         if self._is_away:
             row.error = "Not sent, because the server is away."
             return None
+        if row.link is not None:
+            return self._send_link(row, row.link)
         try:
             size = row.path.stat().st_size
             self._bars.phase(row.path, "reading", size)
@@ -116,6 +130,21 @@ class _Batch:
         self._digests[digest] = row
         try:
             row.job = self._earlier_job(row, digest) or self._upload(row, digest, size)
+        except ClientError as error:
+            self._fail(row, digest, error)
+            return None
+        return digest
+
+    def _send_link(self, row: Row, link: str) -> str | None:
+        digest = hashlib.sha256(link.encode()).hexdigest()
+        self._bars.phase(row.path, "sent")
+        try:
+            row.job = self._earlier_job(row, digest)
+            if row.job is None:
+                entry = self._memory.recall(digest) or self._memory.begin(digest, link)
+                row.job = self._client.patiently(lambda: self._client.import_link(link, entry.key))
+                entry.job_id = row.job["id"]
+                self._memory.keep(digest, entry)
         except ClientError as error:
             self._fail(row, digest, error)
             return None

@@ -14,6 +14,7 @@ COMMANDS = {
     "up": ("cli.up", "Run everything and keep it running"),
     "run": ("cli.run", "Run one process of the Procfile"),
     "import": ("cli.imports", "Import export files, folders or zips"),
+    "reindex": ("cli.reindex", "Build the search index anew"),
     "export": ("cli.export", "Write everything to a file of your own"),
     "chat": ("cli.chat", "Say something and watch the answer"),
     "search": ("cli.search", "Find conversations"),

@@ -68,7 +68,7 @@ def test_the_list_has_the_seeds_shape(client: Client) -> None:
         "gemini", "ollama", "openai", "anthropic", "xai", "compatible", "local", "extractive",
     }  # fmt: skip
     gemini = body["models"]["gemini"]
-    assert gemini["default"] == "gemini-2.0-flash-exp"
+    assert gemini["default"] == "gemini-3.8-flash"
     first = gemini["available"][0]
     assert first == {
         "id": "gemini-2.0-flash-exp",
@@ -91,7 +91,7 @@ def test_a_key_brings_a_provider_online(start: Start) -> None:
     assert {model["status"] for model in models["gemini"]["available"]} == {"online"}
     assert (models["gemini"]["status"], models["openai"]["status"]) == ("online", "offline")
     assert "secret-key" not in response.text
-    assert response.json()["current_model"] == "gemini-2.0-flash-exp"
+    assert response.json()["current_model"] == "gemini-3.8-flash"
 
 
 def test_a_server_is_online_when_it_answered(start: Start) -> None:
@@ -354,7 +354,7 @@ def test_the_status_has_the_seeds_services(start: Start) -> None:
     client = start(OLLAMA_URL="http://127.0.0.1:1", GEMINI_API_KEY="k")
     worker(providers={"ollama": OLLAMA})
     services = client.get("/api/status").json()["services"]
-    assert services["gemini"] == {"status": "online", "model": "gemini-2.0-flash-exp", "rate_limit": None}
+    assert services["gemini"] == {"status": "online", "model": "gemini-3.8-flash", "rate_limit": None}
     assert services["ollama"] == {"status": "online", "models": ["llama3.1-8b"], "count": 1}
 
 

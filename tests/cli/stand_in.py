@@ -174,7 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _import(self, request: Request) -> None:
         job = self._job_of_key(lambda: self.stand_in.add_job("import"))
-        self.stand_in.uploads.append(Upload(**request.body, job_id=job["id"]))
+        if "url" not in request.body:
+            self.stand_in.uploads.append(Upload(**request.body, job_id=job["id"]))
         if self.stand_in.drop_answers:
             self.stand_in.drop_answers -= 1
             return

@@ -106,7 +106,7 @@ def test_list_where_nothing_ever_ran(nobody: str, run: Run, settings: pytest.Mon
     reset_settings()
     result = run("models", "list", "--url", nobody)
     assert "There is no local model yet" in result.stderr
-    assert "The house's model is gemini-2.0-flash-exp." in result.stdout
+    assert "The house's model is gemini-3.8-flash." in result.stdout
     assert not get_settings().data_dir.exists(), "looking changes nothing"
 
 

@@ -59,7 +59,7 @@ def test_the_tables_are_sound(made: Any) -> None:
 
 def test_the_models_of_the_seeds_are_there(made: Any) -> None:
     settings = made()
-    assert providers(settings)["gemini"].default == "gemini-2.0-flash-exp"
+    assert providers(settings)["gemini"].default == "gemini-3.8-flash"
     found = find(settings, "gemini-2.0-flash-exp")
     assert found is not None
     assert (found.provider, found.name) == ("gemini", "Gemini 2.0 Flash")

@@ -100,8 +100,8 @@ def test_the_default_is_that_of_the_first_provider_that_has_one(adapter: Adapter
     assert remotes(settings).default() is None
     assert remotes(settings, OLLAMA_URL="http://localhost:1").default_name() is None
     known = remotes(settings, GEMINI_API_KEY="k", ANTHROPIC_API_KEY="k")
-    assert known.default_name() == "claude-sonnet-4"
-    assert which(known.default()) == ("anthropic", "claude-sonnet-4")
+    assert known.default_name() == "claude-sonnet-5.5"
+    assert which(known.default()) == ("anthropic", "claude-sonnet-5.5")
 
 
 def test_a_servers_model_is_had_without_asking_when_the_server_is_named(

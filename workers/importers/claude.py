@@ -81,7 +81,7 @@ def claude_conversation(raw: Any) -> ImportedConversation | ImportFailure:
         title=name,
         begun=raw.get("created_at"),
         changed=raw.get("updated_at"),
-        url=f"https://claude.ai/chat/{identifier}" if identifier and not design and _is_uuid(identifier) else None,
+        url=_url(identifier, shared="snapshot_name" in raw) if identifier and not design else None,
         model=raw.get("model"),
         metadata={key: value for key, value in about.items() if isinstance(value, str) and value}
         | {key: True for key in ("is_starred", "is_temporary") if raw.get(key) is True}
@@ -177,5 +177,7 @@ def _left_out(upload: Upload) -> str | None:
     )
 
 
-def _is_uuid(identifier: str) -> bool:
-    return re.fullmatch(r"[0-9a-fA-F-]{36}", identifier) is not None
+def _url(identifier: str, *, shared: bool) -> str | None:
+    if not re.fullmatch(r"[0-9a-fA-F-]{36}", identifier):
+        return None
+    return f"https://claude.ai/{'share' if shared else 'chat'}/{identifier}"

@@ -123,9 +123,11 @@ class Events:
                 yield self._end(_INCOMPLETE.get(str(why and why.reason), "length"), event.response.usage)
             case "response.failed":
                 problem = event.response.error
-                raise Failed(*((str(problem.code), problem.message) if problem else ("server_error", "It failed.")))
+                raise (
+                    Failed(str(problem.code), str(problem.message)) if problem else Failed("server_error", "It failed.")
+                )
             case "error":
-                raise Failed(event.code or "", event.message or "It failed.")
+                raise Failed(str(event.code or ""), str(event.message or "It failed."))
 
     def _between(self, place: int) -> Iterable[Delta]:
         """A model may say several messages, as before and after a thought."""

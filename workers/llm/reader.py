@@ -61,7 +61,13 @@ class Reader:
                 self._opened = opened
             self._read_all(opened)
         except Exception as error:
-            self._items.put(self._understood(error))
+            self._items.put(self._in_words(error))
+
+    def _in_words(self, error: Exception) -> Exception:
+        try:
+            return self._understood(error)
+        except Exception as worse:  # whoever waits must hear of it
+            return worse
 
     def _read_all(self, opened: Opened) -> None:
         with opened as items:

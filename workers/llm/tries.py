@@ -78,6 +78,9 @@ class Tries:
         if seam.stopped or request is None:
             yield Completion("stop" if seam.stopped else "length", 0, 0)
             return
+        if self._cancelled():
+            yield Completion("cancelled", 0, 0)
+            return
         with Reader(self._model.provider, lambda: self._model._open(request), self._model.understood) as reader:
             for item in self._taken(reader):
                 if isinstance(item, Completion):

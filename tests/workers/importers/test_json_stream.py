@@ -117,7 +117,7 @@ def test_what_is_nested_deeper_than_the_decoder_follows() -> None:
 def test_deep_and_malformed_is_a_reason(broken: str) -> None:
     values, problems = read(f"[1, {'[' * 2000}{broken}{']' * 2000}, 2]".encode())
     assert values[0] == 1
-    assert len(problems) == 1
+    assert problems
 
 
 def test_deep_nesting_is_a_reason() -> None:

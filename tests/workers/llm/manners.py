@@ -46,7 +46,7 @@ class Manners:
         assert answer.end.completion_tokens == 7
         assert not server.problems
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=_MEANT)
+    @settings(max_examples=25, deadline=None, suppress_health_check=_MEANT)
     @given(st.lists(_WILD, max_size=5), st.lists(st.integers(1, 40), min_size=1, max_size=5))
     def test_any_splitting_gives_the_same_text(
         self, server: Any, model: RemoteModel, texts: list[str], sizes: list[int]
@@ -94,7 +94,7 @@ class Manners:
         assert ask(model).text == "Half and half"
         assert not server.problems
 
-    @settings(max_examples=500, deadline=None, suppress_health_check=_MEANT)
+    @settings(max_examples=40, deadline=None, suppress_health_check=_MEANT)
     @given(st.data())
     def test_rubbish_is_an_error_of_ours(self, server: Any, model: RemoteModel, data: st.DataObject) -> None:
         """Whole lines of the protocol, broken ones, and values of the wrong kind where others belong."""

@@ -26,6 +26,7 @@ from config.errors import (
 from config.settings import Settings
 from tests.servers import wait_until
 from tests.workers.llm.answers import ask, collect
+from workers.llm.reader import Reader
 from workers.llm.remote import GO_ON, Item, RemoteModel, TryAgain
 from workers.ports import Attachment, ChatMessage, ChatRequest, Completion, Delta, Passage, Sampling, Tool
 
@@ -211,6 +212,15 @@ def test_what_does_not_pass_is_raised(error: Exception, ours: type[Exception]) -
     assert len(model.requests) == 1
 
 
+def test_an_error_without_words_is_not_waited_for() -> None:
+    class Speechless(Told):
+        def _translate(self, error: Exception) -> BackchannelError | TryAgain | None:
+            raise AssertionError("no words")
+
+    with pytest.raises(AssertionError, match="no words"):
+        ask(Speechless([ZeroDivisionError()]))
+
+
 # --- leaving
 
 
@@ -268,9 +278,31 @@ def test_a_stream_is_left_when_a_stop_string_comes() -> None:
     wait_until(lambda: model.open == 0, what="the stream to be left")
 
 
-def test_cancelled_before_anything_came() -> None:
-    answer = ask(Told([*said("One"), STOP]), cancelled=lambda: True)
-    assert (answer.text, answer.end.finish_reason) == ("", "cancelled")
+def test_cancelled_before_anything_was_asked() -> None:
+    model = Told([*said("One"), STOP])
+    answer = ask(model, cancelled=lambda: True)
+    assert (answer.text, answer.end.finish_reason, model.requests) == ("", "cancelled", [])
+
+
+def test_left_before_it_was_opened_it_is_not() -> None:
+    left, entered = threading.Event(), threading.Event()
+    reading: list[threading.Thread] = []
+
+    @contextmanager
+    def opened() -> Iterator[Iterator[Item]]:
+        entered.set()
+        yield iter([STOP])
+
+    def open_late() -> AbstractContextManager[Iterator[Item]]:
+        reading.append(threading.current_thread())
+        assert left.wait(10)
+        return opened()
+
+    with Reader("late", open_late, Told().understood):
+        wait_until(lambda: reading, what="the reading thread")
+    left.set()
+    reading[0].join(10)
+    assert not entered.is_set()
 
 
 # --- before anything is sent
