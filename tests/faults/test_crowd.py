@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests import exports
 from tests.faults.evidence import assert_rows_sound, finished_answer, follow, job, submit
 from tests.running import Json, Running
 from tests.servers import wait_until
@@ -18,13 +19,25 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 TALKERS = 30
 QUESTIONS = ["Tell me of the sea.", "Where is the house?", "What time is it?", "Who are the people?", "Why?"]
 ANSWER = 400
-WHENEVER = 0  # the priority of work that gives way
 
 
-def chat(system: Running, message: str, max_tokens: int, priority: int = 5) -> str:
+def long_import(system: Running) -> str:
+    """A conversation of some thirty thousand tokens; its id."""
+    turns = [
+        ("user" if at % 2 == 0 else "assistant", f"Part {at}. " + "The house by the sea. " * 60) for at in range(120)
+    ]
+    export = exports.chatgpt_json([exports.chatgpt_conversation("long", "A long one", turns)])
+    sent = httpx.post(f"{system.url}/api/imports", files={"file": ("conversations.json", export)}, trust_env=False)
+    job_id = sent.raise_for_status().json()["id"]
+    follow(system.url, job_id)
+    items = httpx.get(f"{system.url}/api/imports/{job_id}/items", trust_env=False).raise_for_status().json()
+    return str(items["items"][0]["conversation_id"])
+
+
+def chat(system: Running, message: str, max_tokens: int) -> str:
     session = httpx.post(f"{system.url}/api/sessions", trust_env=False).raise_for_status().json()["session_id"]
     given = {"message": message, "session_id": session, "use_rag": False, "temperature": 0, "max_tokens": max_tokens}
-    return submit(system.url, "chat", input=given, priority=priority)
+    return submit(system.url, "chat", input=given)
 
 
 def waiting_in_the_model(system: Running) -> list[Json]:
@@ -35,8 +48,8 @@ def waiting_in_the_model(system: Running) -> list[Json]:
 
 def test_thirty_talk_while_long_work_goes_on_and_the_worker_dies(system: Running) -> None:
     undisturbed = {text: follow(system.url, chat(system, text, ANSWER)).text for text in QUESTIONS}
-    work = chat(system, "Write it all down.", 3500, WHENEVER)
-    work_seen = follow(system.url, work, stop=lambda seen: seen.types.count("content") >= 20)
+    work = submit(system.url, "summarize", input={"conversation_id": long_import(system)})
+    work_seen = follow(system.url, work, stop=lambda seen: "item" in seen.types)
     asked = [QUESTIONS[number % len(QUESTIONS)] for number in range(TALKERS)]
     with ThreadPoolExecutor(TALKERS + 1) as listeners:
         paused = system.kill("generate", signal.SIGSTOP)  # so that all of them are there at once
@@ -56,13 +69,15 @@ def test_thirty_talk_while_long_work_goes_on_and_the_worker_dies(system: Running
         system.kill("generate")
         for text, job_id, listener in zip(asked, job_ids, heard, strict=True):
             assert finished_answer(system.url, job_id, listener.result()) == undisturbed[text]
-        finished_answer(system.url, work, work_heard.result())
+        work_heard.result().assert_sound()
 
     dropped.assert_sound()
     assert dropped.types[-1] == "cancelled"
     jobs = [job(system.url, job_id) for job_id in job_ids]
     assert {one["attempt"] for one in jobs} == {1, 2}, "some had their answer before the worker died, some after"
-    assert job(system.url, work)["finished_at"] > max(one["finished_at"] for one in jobs), "it gave way to all of them"
+    summary = job(system.url, work)
+    assert (summary["status"], summary["result"]["summary"]) == ("succeeded", work_heard.result().text)
+    assert summary["finished_at"] > max(one["finished_at"] for one in jobs), "it gave way to all of them"
     assert_rows_sound(system.data_dir)
 
 
