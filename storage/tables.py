@@ -61,11 +61,15 @@ def _where(condition: str) -> dict[str, Any]:
 class User(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True, max_length=36)
     name: str
+    username: str | None = Field(default=None, unique=True, index=True, max_length=64)  # to sign in with a password
+    password_hash: str | None = Field(default=None, sa_column=Column(Text))  # argon2
     email: str | None = Field(default=None, unique=True)
     role: str = "user"  # user, admin, service
+    tokens_per_day: int | None = None  # a quota; None: the house's
     is_active: bool = True
     current_conversation_id: str | None = Field(default=None, max_length=36)  # the caller's current session
     model: str | None = None  # chosen by /api/models/switch
+    stats_since: datetime | None = _time()  # where the session's statistics begin
     created_at: datetime = _time(nullable=False)
 
 

@@ -48,14 +48,12 @@ def _postgres() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _postgres_schema(_postgres: str) -> str:
     """A database with the current schema, to be copied: quicker than making the tables for every test."""
-    from sqlmodel import SQLModel
-
-    from storage import fulltext  # noqa: F401 - with the tables
     from storage.database import make_engine
+    from storage.schema import metadata
 
     _create_database(_postgres, "schema")
     engine = make_engine(_postgres.format(database="schema").replace("postgresql://", "postgresql+psycopg://"))
-    SQLModel.metadata.create_all(engine)
+    metadata.create_all(engine)
     engine.dispose()
     return _postgres
 
@@ -106,11 +104,10 @@ def sqlite(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch) -> Iter
 
 
 def _fresh_database(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch, dialect: str) -> Iterator[str]:
-    from sqlmodel import SQLModel
-
     from storage import backlog, users
     from storage import database as db
     from storage.ids import new_id
+    from storage.schema import metadata
 
     db.dispose()
     backlog._means.clear()
@@ -121,7 +118,7 @@ def _fresh_database(request: pytest.FixtureRequest, settings: pytest.MonkeyPatch
         settings.setenv("DATABASE_URL", server.format(database=name))
         reset_settings()
     else:
-        SQLModel.metadata.create_all(db._get_engines()[0])
+        metadata.create_all(db._get_engines()[0])
     with db.transaction() as session:
         users.ensure_local_owner(session)
     yield dialect

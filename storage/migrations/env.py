@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import JSON, Connection, text
-from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
 
 from config.settings import get_settings
-from storage import fulltext, tables
+from storage import fulltext, schema, tables
 from storage.database import make_engine
 
 MIGRATION_LOCK = 0x6261636B  # any number, the same in every process
@@ -36,7 +35,7 @@ def run(connection: Connection) -> None:
         connection.commit()
     context.configure(
         connection=connection,
-        target_metadata=SQLModel.metadata,
+        target_metadata=schema.metadata,
         render_item=render_item,
         include_object=is_a_class,
         render_as_batch=True,
