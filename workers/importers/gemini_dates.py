@@ -33,7 +33,7 @@ _ZONES = {  # hours east of Greenwich
     "NZST": 12, "NZDT": 13, "BRT": -3, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8,
     "PDT": -7,
 }  # fmt: skip
-_CLOCK = re.compile(r"(\d{1,2})[:.h](\d{2})[:.m](\d{2})")
+_CLOCK = re.compile(r"(?<![\d.])(\d{1,2})[:.h](\d{2})[:.m](\d{2})(?!\d)")
 _AFTERNOON = re.compile(r"\bp\.?\s?m\b|오후|下午|午後|μ\.?μ", re.IGNORECASE)
 _MORNING = re.compile(r"\ba\.?\s?m\b|오전|上午|午前|π\.?μ", re.IGNORECASE)
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s?([+\u2212-])(\d{1,2})(?::?(\d{2}))?\b")

@@ -24,6 +24,7 @@ _TAG = re.compile(r"(/?)([a-zA-Z][a-zA-Z0-9-]{0,30})")
 _ATTRIBUTE = re.compile(r"""([\w-]{1,40})\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""")
 _LANGUAGE = re.compile(r"language-([\w+#-]{1,30})")
 _TAG_BEGINS = re.compile(r"<(?=[a-zA-Z/!?])")
+_GAPS = re.compile(r"(?<=\S) {2,}")
 _FENCE = re.compile(r"\s*(`{3,})[\w+#-]*$")
 MAX_DEPTH = 100  # open elements; what is nested deeper is read as text of the deepest
 MAX_TAG = 4000  # characters of a tag in which attributes are looked for
@@ -132,6 +133,8 @@ class _Reader:
         if tag in _MARKS:
             return _marked(inside, _MARKS[tag])
         if tag == "code":
+            if self._preformatted and "class" in element.attributes:
+                self._open[-1].attributes["class"] = element.attributes["class"]
             return inside if self._preformatted or not inside.strip() else _code(inside)
         if tag == "a":
             return link(inside, element.attributes.get("href", "")) if inside.strip() else ""
@@ -196,7 +199,7 @@ def _tidy(text: str) -> str:
         opening = _FENCE.match(line)
         fence = opening.group(1) if opening else ""
         # A single blank was left by markup; indents are longer.
-        clean = line.strip() if not line.startswith("  ") else line.rstrip()
+        clean = _GAPS.sub(" ", line.strip() if not line.startswith("  ") else line.rstrip())
         if clean or not kept or kept[-1]:
             kept.append(clean)
     return "\n".join(kept).strip("\n")

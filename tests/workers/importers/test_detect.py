@@ -7,11 +7,23 @@ import pytest
 
 from config.errors import UnreadableImport
 from tests.exports import chatgpt_conversation, chatgpt_json, chatgpt_zip, encrypted_zip, zip_of
+from tests.exports.claude import claude_conversation, claude_json
+from tests.exports.gemini import gemini_record
+from tests.exports.grok import grok_conversation, grok_json
+from tests.exports.local import as_json, librechat_export, webui_chat
 from workers.importers.detect import ACCEPTED, importer_for
 
 EXPORT = chatgpt_json([chatgpt_conversation("c")])
-CLAUDE = json.dumps([{"uuid": "u", "name": "N", "chat_messages": []}]).encode()
-DEEPSEEK = json.dumps([{"id": "d", "mapping": {"1": {"message": {"fragments": []}}}}]).encode()
+
+OF_OTHERS = {
+    "claude": claude_json([claude_conversation("c")]),
+    "grok": grok_json([grok_conversation("c")]),
+    "gemini": as_json([gemini_record("Prompted A")]),
+    "open-webui": as_json([webui_chat("c")]),
+    "librechat": as_json(librechat_export("c")),
+    "deepseek": b'[{"id": "d", "mapping": {"1": {"message": {"fragments": []}}}}]',
+    "branchprompt": b'{"branchprompt": "6f", "title": "T", "messages": []}',
+}
 
 
 @pytest.mark.parametrize("data", [EXPORT, chatgpt_zip([chatgpt_conversation("c")])])
@@ -19,14 +31,24 @@ def test_finds_the_importer_by_content(data: bytes) -> None:
     assert importer_for(io.BytesIO(data), "photo.png").source == "chatgpt"
 
 
+@pytest.mark.parametrize("source", OF_OTHERS)
+def test_whose_it_is_does_not_depend_on_names(source: str) -> None:
+    data = OF_OTHERS[source]
+    zipped = zip_of({"users.json": b"[]", "conversations.json": data})
+    indented = json.dumps(json.loads(data), indent=4).encode("utf-16")
+    for upload in (data, zipped, indented):
+        assert importer_for(io.BytesIO(upload), "conversations.json").source == source
+
+
 @pytest.mark.parametrize(
     ("name", "data", "found"),
     [
         ("a.json", b"", "The file is empty."),
         ("a.json", b"[]", "it holds no conversations"),
-        ("a.json", b"{}", "JSON, but not ChatGPT conversations"),
+        ("a.json", b"{}", "is empty JSON: it holds no conversations"),
         ("a.json", b'{"conversations": []}', "it holds no conversations"),
-        ("a.json", b"[1]", "JSON, but not ChatGPT conversations"),
+        ("a.json", b"[1]", "JSON, but holds no conversations of a kind that is known"),
+        ("conversations.json", b'[{"a": 1}]', "JSON, but holds no conversations of a kind that is known"),
         ("a.json", b"hello", "cannot be read: the file does not hold JSON"),
         ("a.json", EXPORT[:300], "the file ends in the middle of conversation 1"),
         ("a.json", b"\xef\xbb\xbf <!doctype html>", "web page (HTML)"),
@@ -37,7 +59,7 @@ def test_finds_the_importer_by_content(data: bytes) -> None:
         ("a.zip", b"PK\x03\x04 this was a zip", "cut short"),
         ("a.zip", zip_of({}), "The zip is empty."),
         ("a.zip", zip_of({"chat.html": b"<html>"}), "holds no conversations.json"),
-        ("a.zip", zip_of({"user.json": b"{}"}), "holds JSON, but no ChatGPT conversations"),
+        ("a.zip", zip_of({"user.json": b"{}"}), "holds JSON, but no conversations of a kind that is known"),
         ("a.zip", zip_of({"export.zip": b"PK"}), "holds another zip (“export.zip”)"),
         ("a.zip", encrypted_zip({"conversations.json": EXPORT}), "encrypted"),
         (
@@ -46,22 +68,6 @@ def test_finds_the_importer_by_content(data: bytes) -> None:
             "“conversations.json” in the zip cannot be read: the file ends in",
         ),
         ("a.zip", zip_of({"conversations.json": b"[]"}), "“conversations.json” in the zip is an empty list"),
-        ("conversations.json", CLAUDE, "looks like a Claude export"),
-        ("conversations.json", DEEPSEEK, "looks like a DeepSeek export"),
-        ("a.zip", zip_of({"users.json": b"[]", "conversations.json": CLAUDE}), "looks like a Claude export"),
-        ("a.zip", zip_of({"conversations.json": DEEPSEEK}), "looks like a DeepSeek export"),
-        (
-            "a.zip",
-            zip_of({"ttl/30d//prod-grok-backend.json": b'{"conversations": [{"conversation": {}, "responses": []}]}'}),
-            "looks like a Grok export",
-        ),
-        (
-            "MyActivity.json",
-            b'[{"header": "Gemini Apps", "time": "2025-01-01T00:00:00Z"}]',
-            "looks like a Gemini export",
-        ),
-        ("a.json", b'[{"id": "x", "chat": {"history": {}}}]', "looks like an Open WebUI export"),
-        ("a.json", b'{"conversationId": "x", "messages": []}', "looks like a LibreChat export"),
     ],
 )
 def test_says_what_was_found_and_what_is_accepted(name: str, data: bytes, found: str) -> None:
