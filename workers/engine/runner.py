@@ -191,14 +191,8 @@ class Runner:
         params.kv_unified = self.unified
         params.n_threads = params.n_threads_batch = options.threads
         params.type_k = params.type_v = CACHE_TYPES[options.cache_type][0]
-        params.flash_attn_type = self._flash_attention(options)
+        params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
         return params
-
-    def _flash_attention(self, options: RunnerOptions) -> int:
-        # On a CPU it was no faster, and rounds differently from what `Llama` says. A quantised cache needs it.
-        if options.flash_attention == "auto" and not self._model.on_gpu and not options.cache_type.startswith("q"):
-            return FLASH_ATTENTION["off"]
-        return FLASH_ATTENTION[options.flash_attention]
 
 
 class _Batch:

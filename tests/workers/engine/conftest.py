@@ -39,7 +39,8 @@ def open_engine(tiny_path: Path) -> Iterator[OpenEngine]:
         cache_dir_mb: int = 64,
         **runner: object,
     ) -> Engine:
-        defaults = {"context_tokens": 1024, "slots": 4}
+        # As `Llama` computes: with flash attention sums round differently.
+        defaults = {"context_tokens": 1024, "slots": 4, "flash_attention": "off"}
         options = RunnerOptions(**{**defaults, **runner})  # type: ignore[arg-type]
         opened.append(
             Engine.load(tiny_path, EngineOptions(options, limits or Limits(), reuse, cache_dir, cache_dir_mb))
