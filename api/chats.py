@@ -1,4 +1,4 @@
-"""Chat as FAITHH has it, and the sessions behind it."""
+"""Chat as FAITHH has it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from api.intake import AnyRequest, chat_builder, current_session, submit
 from api.schemas import ChatIn
 from api.threads import reading as in_thread
 from api.threads import writing
-from api.views import iso, message_json
+from api.views import message_json
 from api.waiting import preference, respond
 from config.queues import Kind
 from config.settings import get_settings
-from storage import conversations, messages, users
+from storage import answer_cache, conversations, messages, users
 from storage.database import Session, reading, transaction
 from storage.tables import Job
 
@@ -48,10 +48,6 @@ class ChatController(Controller):
         removed = await writing(_clear, request.user.id, session_id)
         return {"success": True, "message": "Chat history cleared", "removed": removed}
 
-    @post("/sessions", status_code=201, summary="Open a conversation and make it the current one")
-    async def open(self, request: AnyRequest) -> Json:
-        return await writing(_open, request.user.id)
-
 
 def _chat_json(_session: Session, job: Job) -> Json:
     result = job.result or {}
@@ -64,13 +60,14 @@ def _chat_json(_session: Session, job: Job) -> Json:
             "tokens": result["completion_tokens"],
             "prompt_tokens": result["prompt_tokens"],
             "response_time": result["response_ms"] / 1000,
-            "rag_used": bool(result["sources"]),
+            "rag_used": result["sources"] is not None,
             "finish_reason": result["finish_reason"],
         },
         "session_id": result["session_id"],
         "message_id": result["message_id"],
         "job_id": job.id,
-        **({"logprobs": result["logprobs"]} if "logprobs" in result else {}),
+        "cached": result.get("cached", False),
+        **{name: result[name] for name in ("logprobs", "emotion") if name in result},
     }
 
 
@@ -99,11 +96,5 @@ def _clear(owner_id: str, session_id: str | None) -> int:
         )
         removed = messages.clear(session, conversation.id)
         conversations.touch(session, conversation.id)
+        answer_cache.forget_after_commit(session, owner_id)
         return removed
-
-
-def _open(owner_id: str) -> Json:
-    with transaction() as session:
-        conversation = conversations.create(session, owner_id)
-        users.set_current_conversation(session, owner_id, conversation.id)
-    return {"session_id": conversation.id, "created_at": iso(conversation.created_at)}

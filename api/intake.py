@@ -10,11 +10,12 @@ from typing import Any
 from litestar import Request
 
 from api.auth import Caller
-from api.schemas import Body, ChatIn, ChatOptions, ImportIn, SummarizeIn
+from api.draft_jobs import about_draft
+from api.schemas import Body, ChatIn, ChatOptions, DraftChatIn, DraftIn, ImportIn, ProjectIn, SummarizeIn
 from api.threads import writing
 from config.errors import BadRequest, Conflict
 from config.queues import KINDS, Kind
-from storage import blobs, conversations, jobs, llm_defaults, messages, queue, users
+from storage import blobs, conversations, jobs, llm_defaults, messages, prompts, queue, usage, users
 from storage.database import Session, is_duplicate, transaction
 from storage.filters import OWN_SOURCE
 from storage.jobs import NewJob
@@ -58,6 +59,8 @@ def _accept_once(owner_id: str, kind: Kind, build: Builder, key: str | None, req
             if earlier is not None:
                 return earlier
         jobs.check_room(session, KINDS[kind].queue, owner_id)
+        if kind in usage.COSTING:
+            usage.check(session, owner_id)
         job = jobs.add(session, replace(build(session), idempotency_key=key, request_hash=request_hash))
         queue.send_after_commit(session, [job])
         return job
@@ -71,6 +74,8 @@ def builder(kind: Kind, body: Body, owner_id: str, **common: Any) -> Builder:
         return import_builder(owner_id, body, **common)
     if isinstance(body, SummarizeIn):
         return summary_builder(owner_id, body, **common)
+    if isinstance(body, DraftIn | DraftChatIn | ProjectIn):
+        return about_draft(owner_id, body, **common)
     if kind is Kind.PULL:
         return pull_builder(owner_id, body, **common)
     serial_key = f"embed:{owner_id}" if kind is Kind.EMBED else None
@@ -128,6 +133,8 @@ def chat_builder(owner_id: str, message: str, options: ChatOptions, **common: An
     def build(session: Session) -> NewJob:
         if "model" not in given and (chosen := llm_defaults.resolve(session, owner_id, llm_defaults.CHAT)) is not None:
             given["model"] = chosen
+        if "system" not in given and (written := prompts.custom(session, llm_defaults.CHAT)) is not None:
+            given["system"] = written
         conversation = _session_for(session, owner_id, options.session_id, message)
         question = messages.add_question(session, conversation, message)
         return NewJob(

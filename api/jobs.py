@@ -13,12 +13,13 @@ from api.schemas import JobIn, parse_input
 from api.threads import reading as in_thread
 from api.threads import writing
 from api.views import job_json
-from api.waiting import cancel, load_json, log_end, preference, respond
+from api.waiting import cancel, load_json, preference, respond
 from config.errors import Unusable
 from config.queues import Kind
 from config.settings import get_settings
 from storage import jobs, presence, queue
 from storage.database import after_commit, reading, transaction
+from storage.endings import log_end
 from storage.tables import Job
 
 Json = dict[str, Any]

@@ -1,28 +1,28 @@
-"""POST /api/conversations/import: a share link becomes a conversation while the caller watches, frame by frame.
+"""POST /api/conversations/import: a share link becomes a conversation, and that a draft, while the caller watches.
 
-The frames are the job's events in the words of the seed; the job goes on when the caller leaves.
+The frames are the jobs' events in the words of the seed; a job goes on when the caller leaves.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import orjson
 from litestar import Response, post
 from litestar.response import Stream
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from api.events import SSE_HEADERS
 from api.intake import AnyRequest, builder, submit
-from api.schemas import Body, ImportIn, SummarizeIn, parse_body
+from api.schemas import Body, DraftIn, ImportIn, SummarizeIn, one_model, parse_body
 from api.threads import reading as in_thread
 from api.views import conversation_json, iso
 from api.waiting import preference, respond
 from config.errors import BackchannelError, Conflict, FormatChanged
 from config.queues import Kind
-from storage import conversations, imports
+from storage import conversations, drafts, imports
 from storage.database import reading
 from storage.listeners import EventHub
 from storage.tables import Job
@@ -30,6 +30,8 @@ from storage.tables import Job
 Json = dict[str, Any]
 # What the seed calls errors that a person can do something about.
 CODES = {"chat_not_found": "CHAT_NOT_FOUND", "blocked": "BLOCKED", "format_changed": "FORMAT_CHANGED"}
+# States of a draft's job that are frames of an import.
+DRAFT_STATES = ("extracting_chat_keywords", "retrieving_memories", "summarizing", "generating")
 NDJSON = "application/x-ndjson"
 
 
@@ -40,6 +42,15 @@ class LinkIn(Body):
     accept_summarization: bool = False
     duplicate_resolution: Literal["prompt", "create_new", "update_existing"] = "prompt"
     target_conversation_id: str | None = Field(default=None, max_length=36)
+
+    @model_validator(mode="after")
+    def _has_model(self) -> Self:
+        one_model(None, self.llm_model, self.llm_provider)
+        return self
+
+    @property
+    def model(self) -> str | None:
+        return one_model(None, self.llm_model, self.llm_provider)
 
 
 @post("/api/conversations/import", status_code=200, tags=["imports"], summary="Import a share link and watch it")
@@ -95,28 +106,67 @@ async def _frames(request: AnyRequest, data: LinkIn, body: ImportIn) -> AsyncIte
         if end["type"] != "done":
             yield _failed(end)
             return
-        conversation_id, reason = await in_thread(_made_by, end["job_id"])
+        conversation_id, reason = await in_thread(made_by, end["job_id"])
         if conversation_id is None:
             yield _failed({"code": FormatChanged.code, "message": reason})
             return
         if data.accept_summarization:
             yield {"type": "state", "state": "summarizing"}
-            async for frame in _summarised(request, hub, conversation_id, data):
-                yield frame
-        conversation = await in_thread(_shown, request.user.id, conversation_id)
-        yield {"type": "done", "conversation": conversation, "project_draft": None}
+            await _summarise(request, hub, conversation_id, data.model)
+        async for frame in _drafted(request, hub, end["job_id"], conversation_id, data):
+            yield frame
+        yield await in_thread(_done, request.user.id, conversation_id)
     except BackchannelError as error:  # the answer has begun: what goes wrong now is a frame
         yield _failed(error.as_json())
 
 
-async def _summarised(request: AnyRequest, hub: EventHub, conversation_id: str, data: LinkIn) -> AsyncIterator[Json]:
-    """The summary as it is written. One that fails takes nothing from the import."""
-    wanted = SummarizeIn(conversation_id=conversation_id, model=data.llm_model)
+async def _summarise(request: AnyRequest, hub: EventHub, conversation_id: str, model: str | None) -> None:
+    """One that fails takes nothing from the import; the draft is made from the conversation itself if that fits."""
+    wanted = SummarizeIn(conversation_id=conversation_id, model=model)
     job = await submit(request, Kind.SUMMARIZE, builder(Kind.SUMMARIZE, wanted, request.user.id), None, keyed=False)
+    await _end(hub, job.id)
+
+
+async def _drafted(
+    request: AnyRequest, hub: EventHub, import_id: str, conversation_id: str, data: LinkIn
+) -> AsyncIterator[Json]:
+    """The draft as it is written. One that fails takes nothing from the import."""
+    if await in_thread(_is_drafted, import_id, conversation_id):
+        return
+    wanted = DraftIn(conversation_id=conversation_id, model=data.model, accept_summarization=data.accept_summarization)
+    try:
+        job = await submit(request, Kind.DRAFT, builder(Kind.DRAFT, wanted, request.user.id), None, keyed=False)
+    except BackchannelError as error:
+        yield _failed(error.as_json())
+        return
     async with contextlib.aclosing(hub.follow(job.id, 0)) as events:  # type: ignore[type-var]
         async for event in events:
-            if event is not None and event.type == "content":
-                yield {"type": "content", "content": orjson.loads(event.json)["content"]}
+            frame = _frame(orjson.loads(event.json)) if event is not None else None
+            if frame is not None:
+                yield frame
+
+
+def _frame(event: Json) -> Json | None:
+    """A draft's event in the words of the seed."""
+    match event:
+        case {"type": "content", "content": content}:
+            return {"type": "content", "content": content}
+        case {"type": "status", "status": "model_limit_conflict", "message": message, "suggestion": suggestion}:
+            return {"type": "model_limit_conflict", "message": message, "suggestion": suggestion}
+        case {"type": "status", "status": state} if state in DRAFT_STATES:
+            return {"type": "state", "state": state}
+        case {"type": "error", "code": "prompt_too_long"}:
+            return None  # that frame has been
+        case {"type": "error" | "cancelled"}:
+            return _failed(event, "The draft was cancelled.")
+    return None
+
+
+def _is_drafted(import_id: str, conversation_id: str) -> bool:
+    """The link held nothing new, and there is a draft of what it holds."""
+    with reading() as session:
+        rows, _ = imports.page(session, import_id, status="unchanged", limit=1, offset=0)
+        return bool(rows) and drafts.find(session, conversation_id) is not None
 
 
 async def _end(hub: EventHub, job_id: str) -> Json:
@@ -129,13 +179,13 @@ async def _end(hub: EventHub, job_id: str) -> Json:
     return last
 
 
-def _failed(error: Json) -> Json:
+def _failed(error: Json, cancelled: str = "The import was cancelled.") -> Json:
     code = str(error.get("code", "cancelled"))
-    message = error.get("message") or "The import was cancelled."
+    message = error.get("message") or cancelled
     return {"type": "error", "message": message, "code": CODES.get(code, code.upper())}
 
 
-def _made_by(job_id: str) -> tuple[str | None, str]:
+def made_by(job_id: str) -> tuple[str | None, str]:
     """The conversation of a link's import, or why there is none."""
     with reading() as session:
         rows, _ = imports.page(session, job_id, status=None, limit=1, offset=0)
@@ -143,9 +193,12 @@ def _made_by(job_id: str) -> tuple[str | None, str]:
     return (rows[0].conversation_id if rows else None), reason or "The page holds no conversation that can be read."
 
 
-def _shown(owner_id: str, conversation_id: str) -> Json:
+def _done(owner_id: str, conversation_id: str) -> Json:
     with reading() as session:
-        return conversation_json(conversations.get(session, conversation_id, owner_id))
+        conversation = conversation_json(conversations.get(session, conversation_id, owner_id))
+        draft = drafts.find(session, conversation_id)
+        told = drafts.as_json(session, draft) if draft is not None and draft.active_version_id else None
+    return {"type": "done", "conversation": conversation, "project_draft": told}
 
 
 async def _written(frames: AsyncIterator[Json], as_lines: bool) -> AsyncIterator[bytes]:

@@ -188,7 +188,7 @@ def _list(owner_id: str) -> Json:
 
 def _switch(owner_id: str, model_id: str | None) -> Json:
     models = known()
-    chosen = _require(models, model_id.strip()) if model_id and model_id.strip() else None
+    chosen = require(models, model_id.strip()) if model_id and model_id.strip() else None
     with transaction() as session:
         users.set_model(session, owner_id, chosen)
         name = chosen or llm_defaults.resolve(session, owner_id, llm_defaults.CHAT) or models.default_name(session)
@@ -206,7 +206,7 @@ def _switch(owner_id: str, model_id: str | None) -> Json:
     }
 
 
-def _require(models: Known, model_id: str) -> str:
+def require(models: Known, model_id: str) -> str:
     """The full name. Raises NotFound, or Conflict where its provider is not set up."""
     spec = catalogue.identify(models.settings, model_id, models.served())
     providers = catalogue.providers(models.settings)

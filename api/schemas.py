@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import orjson
 from pydantic import (
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from api.errors import in_words
+from config.catalogue import full_name
 from config.errors import Unusable
 from config.queues import DEFAULT_PRIORITY, KINDS, MAX_PRIORITY, MIN_PRIORITY, Kind
 from config.settings import get_settings
@@ -110,7 +111,15 @@ class ChatOptions(Body):
     deadline_s: float | None = Field(
         default=None, gt=0, le=MAX_DEADLINE_S, description="Seconds from now until the answer must be complete"
     )
+    cache: bool | None = Field(
+        default=None, description="Tell an earlier answer to the very same request again; default: at temperature 0"
+    )
+    emotion: bool | None = Field(default=None, description="Tell the emotion of the message with its answer")
     cancel_on_disconnect: bool = False
+
+    def options(self) -> ChatOptions:
+        """These alone, without the message, whatever a surface calls it."""
+        return ChatOptions.model_construct(**{name: getattr(self, name) for name in ChatOptions.model_fields})
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -130,6 +139,29 @@ class ChatIn(ChatOptions):
     message: str = Field(min_length=1)
 
     @field_validator("message")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        return usable_text(value)
+
+
+class TextChatIn(ChatOptions):
+    """ClarityMentor's word for it."""
+
+    text: str = Field(min_length=1)
+    emotion: bool | None = Field(default=True, description="Tell the emotion of the text with its answer")
+
+    @field_validator("text")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        return usable_text(value)
+
+
+class PromptIn(ChatOptions):
+    """PocketLLM's word for it."""
+
+    prompt: str = Field(min_length=1)
+
+    @field_validator("prompt")
     @classmethod
     def _usable(cls, value: str) -> str:
         return usable_text(value)
@@ -182,6 +214,66 @@ class SummaryIn(Body):
         return usable_text(value)
 
 
+class DraftOptions(Body):
+    """`llm_model` and `llm_provider` are the seed's names for the model."""
+
+    model: Annotated[str | None, Storable] = Field(default=None, max_length=200)
+    llm_model: Annotated[str | None, Storable] = Field(default=None, max_length=200)
+    llm_provider: Annotated[str | None, Storable] = Field(default=None, max_length=100)
+    accept_summarization: bool = Field(default=False, description="Where the conversation is too long for the model")
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        self.model = one_model(self.model, self.llm_model, self.llm_provider)
+        return self
+
+
+class DraftIn(DraftOptions):
+    conversation_id: str = Field(max_length=36)
+
+
+class DraftChatOptions(Body):
+    """What is said about a draft."""
+
+    message: str = Field(min_length=1)
+    model: Annotated[str | None, Storable] = Field(default=None, max_length=200)
+    llm_model: Annotated[str | None, Storable] = Field(default=None, max_length=200)
+    llm_provider: Annotated[str | None, Storable] = Field(default=None, max_length=100)
+    attachment_ids: list[Annotated[str, Field(max_length=36)]] = Field(
+        default=[], max_length=20, description="Files of this conversation that go with the message"
+    )
+
+    @field_validator("message")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        return usable_text(value)
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        self.model = one_model(self.model, self.llm_model, self.llm_provider)
+        return self
+
+
+class DraftChatIn(DraftChatOptions):
+    conversation_id: str = Field(max_length=36)
+
+
+class ProjectOptions(Body):
+    """What is not said is the draft's."""
+
+    title: str | None = Field(default=None, min_length=1)
+    description: str | None = Field(default=None, min_length=1)
+
+    @field_validator("title", "description")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        return None if value is None else usable_text(value)
+
+
+class ProjectIn(ProjectOptions):
+    conversation_id: str = Field(max_length=36)
+
+
 class PullIn(Body):
     """A GGUF file on the hub: owner/repository, with `:Q4_K_M` or `/file.gguf` behind it; empty: the default."""
 
@@ -197,6 +289,9 @@ INPUTS: dict[Kind, type[Body]] = {
     Kind.CHAT: ChatIn,
     Kind.IMPORT: ImportIn,
     Kind.SUMMARIZE: SummarizeIn,
+    Kind.DRAFT: DraftIn,
+    Kind.DRAFT_CHAT: DraftChatIn,
+    Kind.PROJECT: ProjectIn,
     Kind.EMBED: EmbedIn,
     Kind.PULL: PullIn,
     Kind.NOOP: NoopIn,
@@ -219,6 +314,17 @@ class JobIn(Body):
 class SearchIn(Body):
     query: str = Field(min_length=1, max_length=2000)
     n_results: int = Field(default=5, ge=1, le=100)
+
+
+def one_model(model: str | None, llm_model: str | None, llm_provider: str | None) -> str | None:
+    """The one name of the model that was named in either way."""
+    if model is not None and llm_model is not None:
+        raise ValueError("name the model once: model or llm_model")
+    if llm_provider and not llm_model:
+        raise ValueError("an llm_provider needs an llm_model")
+    if llm_model and llm_provider:
+        return full_name(llm_provider, llm_model.removeprefix(f"{llm_provider}/"))
+    return model or llm_model or None
 
 
 def usable_text(value: str) -> str:

@@ -18,12 +18,13 @@ from storage.filters import ConversationKind, Status
 
 Json = dict[str, Any]
 SEARCH_TASK = "search.query"
+QUERY = 'Words, `"a phrase"`, `-without`, a URL, when it was: `in March 2024`, `2024-03-09`, `last week`'
 
 
 @get("/api/search", tags=["search"], summary="Find conversations by address, title, words and meaning")
 async def search(  # noqa: PLR0913, PLR0917 - one per query parameter
     request: AnyRequest,
-    q: Annotated[str, Parameter(min_length=1, max_length=2000, description='Words, `"a phrase"`, `-without`, a URL')],
+    q: Annotated[str, Parameter(min_length=1, max_length=2000, description=QUERY)],
     limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
     offset: Annotated[int, Parameter(ge=0, le=1000)] = 0,
     status: FromQuery[Status | None] = None,

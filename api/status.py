@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
 from typing import Any
 
-import psutil
 import redis
 from litestar import MediaType, Response, get
 
+from api import machine
 from api.intake import AnyRequest
 from api.models import Known
 from api.threads import reading as in_thread
 from api.views import iso
 from config.queues import KINDS, WORKERS
 from config.settings import get_settings
-from storage import backlog, chunks, presence, vectors
+from storage import backlog, chunks, files, presence, stats, vectors
 from storage.connections import redis_client
 from storage.database import DatabaseError, Session, reading
 from storage.presence import WorkerPresence
+from storage.tables import utcnow
 
 Json = dict[str, Any]
-_STARTED = time.monotonic()
+STARTED_AT = utcnow()
+# A conversation in which nobody asked anything for longer than this is no active session.
+ACTIVE_S = 30 * 60.0
+_MEMORY_SHORT = 95.0  # per cent in use
 
 
 @get("/health", tags=["status"], summary="Is the web process alive?")
 async def health() -> Json:
-    return {"status": "healthy", "timestamp": iso(datetime.now(UTC))}
+    return {"status": "healthy", "timestamp": iso(utcnow())}
 
 
 @get("/", media_type=MediaType.JSON, tags=["status"], summary="What this is")
@@ -37,46 +39,86 @@ async def root() -> Json:
 
 @get("/api/status", tags=["status"], summary="Every part's state")
 async def status(request: AnyRequest) -> Response[Json]:
-    body = await in_thread(_status)
+    body = await in_thread(_status, request.user.id)
     body["server"]["listeners"] = request.app.state.hub.listeners
     return Response(body)
 
 
-def _status() -> Json:
-    database, queues, documents = _database()
+def _status(owner_id: str) -> Json:
+    database, counted = _database(owner_id)
     broker, workers = _redis()
-    chroma = "online" if vectors.is_alive() else "offline"
+    chroma = vectors.count_collections()
     missing = [name for name in WORKERS if not any(worker.name == name for worker in workers)]
     loading = [worker.name for worker in workers if worker.state in ("starting", "loading")]
-    healthy = database["status"] == broker["status"] == chroma == "online" and not missing
+    healthy = database["status"] == broker["status"] == "online" and chroma is not None and not missing
+    load, folder = machine.load(), get_settings().workspace_dir
     return {
         "success": True,
-        "timestamp": iso(datetime.now(UTC)),
+        "timestamp": iso(utcnow()),
         "status": "starting" if healthy and loading else "healthy" if healthy else "degraded",
         "services": {
             "database": database,
             "redis": broker,
-            "chromadb": {"status": chroma, "documents": documents, "health": chroma == "online"},
+            "chromadb": {
+                "status": "offline" if chroma is None else "online",
+                "documents": counted.get("documents"),
+                "collections": chroma,
+                "health": chroma is not None,
+            },
             **_providers(workers),
         },
-        "queues": queues,
+        "queues": counted.get("queues", {}),
         "workers": [_worker_json(worker) for worker in workers],
         "missing_workers": missing,
         "models": {role: model for worker in workers for role, model in worker.models.items()},
         "server": {
-            "uptime": round(time.monotonic() - _STARTED, 1),
-            "cpu_usage": psutil.cpu_percent(),
-            "memory_usage": psutil.virtual_memory().percent,
+            "uptime": round((utcnow() - STARTED_AT).total_seconds(), 1),
+            "cpu_usage": load["cpu_usage"],
+            "memory_usage": load["memory_usage"],
+            "active_sessions": counted.get("active_sessions"),
+        },
+        "workspace": {
+            "upload_folder": "blobs",  # in DATA_DIR, which is nobody's business
+            "uploaded_files": counted.get("uploaded_files"),
+            "folder": folder.name if folder is not None else None,
         },
     }
 
 
-def _database() -> tuple[Json, Json, int | None]:
+def vital_signs() -> tuple[str, list[str]]:
+    """`online`, `warning` (it works, but not all of it) or `error`, and why."""
+    wrong, less = [], []
     try:
         with reading() as session:
-            return {"status": "online", "kind": _dialect(session)}, _queues(session), chunks.count(session)
+            stats.count_users(session)
+    except DatabaseError:
+        wrong.append("The database cannot be reached.")
+    broker, workers = _redis()
+    if broker["status"] == "offline":
+        wrong.append("Redis cannot be reached.")
+    else:
+        less += [f"No {name} worker is running." for name in WORKERS if name not in {one.name for one in workers}]
+    if not vectors.is_alive():
+        less.append("The vector index cannot be reached.")
+    models = (worker.models.get(role, {}) for worker in workers for role in ("language", "embedding"))
+    less += [f"The model {model['name']} could not be loaded." for model in models if model.get("state") == "failed"]
+    if machine.load()["memory_usage"] >= _MEMORY_SHORT:
+        less.append("This machine is short of memory.")
+    return ("error" if wrong else "warning" if less else "online"), wrong + less
+
+
+def _database(owner_id: str) -> tuple[Json, Json]:
+    """How it is, and what it counts; nothing where it is away."""
+    try:
+        with reading() as session:
+            return {"status": "online", "kind": _dialect(session)}, {
+                "queues": _queues(session),
+                "documents": chunks.count(session),
+                "active_sessions": stats.count_talking(session, ACTIVE_S),
+                "uploaded_files": files.count(session, owner_id),
+            }
     except DatabaseError as error:
-        return {"status": "offline", "reason": type(error).__name__}, {}, None
+        return {"status": "offline", "reason": type(error).__name__}, {}
 
 
 def _dialect(session: Session) -> str:

@@ -149,6 +149,7 @@ def conversation_json(conversation: Conversation) -> Json:
         "model": conversation.model,
         "is_archived": conversation.is_archived,
         "is_locked": conversation.is_locked,
+        "has_attachments": conversation.has_attachments,
         "indexed": conversation.indexed_version >= conversation.content_version,
         "created_at": iso(conversation.created_at),
         "updated_at": iso(conversation.updated_at),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,9 @@ from api.threads import writing
 from api.views import job_json
 from config.errors import BackchannelError, Conflict, status_of
 from config.settings import get_settings
-from storage import jobs, queue
-from storage.connections import redis_client
+from storage import endings, jobs
 from storage.database import Session, reading, transaction
-from storage.events import EventLog, terminal_event, terminal_fields
+from storage.events import terminal_event
 from storage.listeners import EventHub, RowState
 from storage.tables import Job
 
@@ -146,18 +144,5 @@ async def _wait(request: AnyRequest, hub: EventHub, job_id: str, wait_s: float, 
 
 
 def cancel(job_id: str, owner_id: str) -> Job:
-    """Cancel, and tell the worker that runs it, the listeners of one that waited and the next in line."""
     with transaction() as session:
-        job, unblocked = jobs.cancel(session, job_id, owner_id)
-        if job.status == "running":
-            queue.announce_after_commit(session, job.id)
-        queue.send_after_commit(session, [row for other in unblocked if (row := session.get(Job, other))])
-    if job.status == "cancelled" and job.finished_at and time.time() - job.finished_at.timestamp() < 5:
-        log_end(job)
-    return job
-
-
-def log_end(job: Job) -> None:
-    """The log's copy of an end or a new beginning that no worker writes; readers fall back on the row without it."""
-    fields = terminal_fields(job.status, job.result, job.error) or {"type": "queued"}
-    EventLog(redis_client()).try_append_end(job.id, job.attempt, fields, job.event_seq)
+        return endings.cancel(session, job_id, owner_id)

@@ -19,7 +19,10 @@ from benchmarks.processes import Trouble
 from benchmarks.report import Table
 
 # In this order; each is one file beside this one.
-SECTIONS = ("accept", "ledger", "latency", "talkers", "mixed", "streaming", "imports", "embedding", "search")
+SECTIONS = (
+    *("accept", "ledger", "latency", "talkers", "mixed", "streaming", "imports", "embedding"),
+    *("search", "retrieval"),
+)
 
 
 def main() -> int:

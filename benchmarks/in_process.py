@@ -66,8 +66,9 @@ def open_llama(path: str, context: int, batch: int, threads: int) -> None:
     import llama_cpp
 
     llama = llama_cpp.Llama(
-        path, n_ctx=context, n_batch=batch, n_threads=threads, n_threads_batch=threads, n_gpu_layers=-1, verbose=False
-    )
+        path, n_ctx=context, n_batch=batch, n_threads=threads, n_threads_batch=threads, n_gpu_layers=-1,
+        flash_attn=True, verbose=False,
+    )  # fmt: skip
     lock = threading.Lock()
 
     def answer(messages: Messages, talk: Talk, heard: Heard, stopped: Callable[[], bool]) -> Iterator[str]:

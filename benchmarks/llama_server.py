@@ -82,7 +82,7 @@ def running(
     child = Child(
         "llama-server", str(program), "--host", "127.0.0.1", "--port", str(port), "-m", str(model), "--offline",
         "-np", str(slots), "-b", str(batch), "-ub", str(batch), "-t", str(threads), "-tb", str(threads),
-        "-ngl", "99" if gpu else "0", "-fa", "auto" if gpu else "off", *cache,
+        "-ngl", "99" if gpu else "0", "-fa", "auto", *cache,
         folder=folder, env=clean_environment(),
     )  # fmt: skip
     try:

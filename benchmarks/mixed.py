@@ -18,7 +18,7 @@ AIM = 20.0
 
 
 def measure(bench: Bench) -> Table:
-    rounds, summary = bench.pick(3, 1), bench.pick(768, 512)
+    rounds, summary = bench.pick(2, 1), bench.pick(768, 512)
     load = machine.load()
     with opened(bench, ENGINE, SERVER) as systems:
         found = in_turn(bench, rounds, _ways(systems, summary))

@@ -146,7 +146,7 @@ class _Hall:
 
 
 def measure(bench: Bench) -> Table:
-    rounds = bench.pick(5, 2)
+    rounds = bench.pick(3, 2)
     load = machine.load()
     stamps = bench.folder / "stamps"
     with Peer("benchmarks.in_process", folder=bench.folder, env=clean_environment()) as maker:

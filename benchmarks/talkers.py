@@ -36,7 +36,7 @@ class Run:
 
 def measure(bench: Bench) -> Table:
     counts = (1, 4, 16) if bench.quick else (1, 4, 8, 16, 32)
-    rounds, turns = bench.pick(3, 1), bench.pick(5, 1)
+    rounds, turns = bench.pick(3, 1), bench.pick(3, 1)
     load = machine.load()
     found: dict[str, dict[str, list[Run]]] = {}
     with opened(bench, HOUSE, ENGINE, SERVER, LLAMA) as systems:

@@ -19,6 +19,8 @@ COMMANDS = {
     "chat": ("cli.chat", "Say something and watch the answer"),
     "search": ("cli.search", "Find conversations"),
     "models": ("cli.models", "List, pull, choose or remove models"),
+    "user": ("cli.users", "Who may sign in: add, list, disable"),
+    "key": ("cli.keys", "API keys: add, list, revoke"),
     "jobs": ("cli.jobs", "List, show, watch, cancel or retry jobs"),
     "doctor": ("cli.doctor", "Check each part and say how to mend it"),
     "db": ("cli.db", "Database migrations"),

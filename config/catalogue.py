@@ -20,7 +20,7 @@ from config.settings import Settings, SettingsError
 
 Ability = Literal["vision", "pdf", "tools", "json_schema", "grammar", "reasoning"]
 ABILITIES: frozenset[str] = frozenset(get_args(Ability))
-LOCAL_ABILITIES = frozenset({"grammar", "json_schema"})  # of any model that llama.cpp decodes
+LOCAL_ABILITIES = frozenset({"grammar", "json_schema", "tools"})  # of any model that llama.cpp decodes
 LOCAL = "local"
 EXTRACTIVE = "extractive"  # the answerer without a model, and its provider
 

@@ -13,6 +13,8 @@ BackchannelError            code, HTTP status, retryable
 │   ├── PromptTooLong
 │   └── UnreadableImport
 ├── QueueFull               429  Retry-After
+├── TooManyRequests         429  one caller, too often; Retry-After
+│   └── QuotaUsedUp              the day's tokens
 ├── Blocked                 502  a host shows a page to people only
 ├── FormatChanged           502  a page was read and not understood
 ├── ProviderRefused         502  a provider will not do it, however often it is asked
@@ -117,6 +119,18 @@ class QueueFull(BackchannelError):
     title = "Queue full"
     status = 429
     retryable = True
+
+
+class TooManyRequests(BackchannelError):
+    code = "too_many_requests"
+    title = "Too many requests"
+    status = 429
+    retryable = True
+
+
+class QuotaUsedUp(TooManyRequests):
+    code = "quota_used_up"
+    title = "Quota used up"
 
 
 class Blocked(BackchannelError):

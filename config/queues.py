@@ -12,8 +12,13 @@ class Kind(StrEnum):
     CHAT = "chat"
     IMPORT = "import"
     SUMMARIZE = "summarize"
+    DRAFT = "draft"
+    DRAFT_CHAT = "draft_chat"
+    PROJECT = "project"
     EMBED = "embed"
+    EXTRACT = "extract"
     PULL = "pull"
+    WORKSPACE = "workspace"
     WEBHOOK = "webhook"
     NOOP = "noop"
 
@@ -38,17 +43,22 @@ KINDS: dict[Kind, KindSpec] = {
     Kind.CHAT: KindSpec("chat", "chat.reply"),
     Kind.IMPORT: KindSpec("import", "import.run", max_failures=8),
     Kind.SUMMARIZE: KindSpec("summarize", "summarize.run", at_once=4),
+    Kind.DRAFT: KindSpec("draft", "drafts.write", at_once=4),
+    Kind.DRAFT_CHAT: KindSpec("chat", "drafts.reply"),
+    Kind.PROJECT: KindSpec("project", "projects.create"),
     Kind.EMBED: KindSpec("embed", "embed.run", max_failures=8),
+    Kind.EXTRACT: KindSpec("extract", "files.extract", max_failures=8, clients_may_submit=False, at_once=2),
     Kind.PULL: KindSpec("pull", "models.pull", max_failures=8),
+    Kind.WORKSPACE: KindSpec("import", "workspace.index", max_failures=8, clients_may_submit=False),
     Kind.WEBHOOK: KindSpec("webhook", "webhook.post", max_failures=8, clients_may_submit=False),
     Kind.NOOP: KindSpec("noop", "noop.run"),
 }
 
 # Worker name → queues it consumes. The first word of a line in the Procfile is the worker's name.
 WORKERS: dict[str, tuple[str, ...]] = {
-    "generate": ("chat", "summarize", "upkeep"),
+    "generate": ("chat", "draft", "summarize", "upkeep"),
     "index": ("search", "embed"),
-    "background": ("import", "pull", "webhook", "noop", "upkeep"),
+    "background": ("import", "project", "extract", "pull", "webhook", "noop", "upkeep"),
 }
 
 SEARCH_QUEUE = "search"

@@ -14,6 +14,8 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from config.identity import check_sign_in, parse_limits
+
 MIB = 1024 * 1024
 
 # A Unix socket's path must fit sockaddr_un (108 bytes on Linux, 104 on macOS).
@@ -127,6 +129,17 @@ class Settings(BaseSettings):
     metacognition_give_up_min: float = Field(100.0, gt=0)  # a long conversation takes it an hour
     metacognition_timeout_s: float = Field(30.0, gt=0)  # it takes the messages and works later
 
+    # --- Linear, where a draft becomes a project
+    linear_access_key: SecretStr = SecretStr("")
+    linear_api_url: str = "https://api.linear.app/graphql"
+    linear_team: str = ""  # key or name of the team whose projects they are; empty: the first that Linear names
+    linear_timeout_s: float = Field(30.0, gt=0)
+
+    # --- memories (mem0), which drafts are written with
+    mem0_api_url: str = ""
+    mem0_user_id: str = ""
+    mem0_timeout_s: float = Field(10.0, gt=0)  # a draft waits this long, and is written without
+
     # --- retrieval
     embedding_model: str = ""  # a sentence-transformers name or path; default: the packaged all-MiniLM-L6-v2
     embedding_backend: Literal["sentence-transformers", "hashing"] = "sentence-transformers"
@@ -136,6 +149,27 @@ class Settings(BaseSettings):
     search_min_score: float = 0.25  # vector hits under cosine 0.25 are noise
     rag_passages: int = Field(5, ge=1, le=50)
 
+    # --- emotions
+    emotion_model: str = ""  # a transformers folder that classifies text; empty: the embedder and sentences of ours
+    chat_wait_emotion_s: float = Field(3.0, gt=0)  # then the answer goes without, as nobody waits long for a mood
+
+    # --- workspace: the one folder that /api/workspace/scan looks at
+    workspace_dir: Path | None = None
+    workspace_max_files: int = Field(20_000, ge=1)  # beyond it a scan says that it is not complete
+    workspace_scan_s: float = Field(5.0, gt=0)  # the same, for slow disks
+    workspace_max_file_kb: int = Field(1024, ge=1)  # a longer text is data, and is not indexed
+
+    # --- files: their bytes lie in DATA_DIR, or in a bucket once one is named
+    max_file_mb: int = Field(10, ge=1)
+    file_url_s: int = Field(300, ge=1, le=604_800)  # a signed address is for one download now; S3 takes a week at most
+    file_read_s: float = Field(60.0, gt=0)  # a PDF that takes longer is read as far as it comes
+    vision_model: str = ""  # describes pictures, so that they are found; empty: nobody does
+    aws_access_key_id: str = ""
+    aws_secret_access_key: SecretStr = SecretStr("")
+    aws_region: str = "us-east-1"
+    aws_s3_bucket_name: str = ""
+    aws_endpoint_url: str = ""  # of another server with this protocol
+
     # --- share links: where each host is asked; another address than its own is for a stand-in or a proxy
     chatgpt_share_url: str = "https://chatgpt.com"
     claude_share_url: str = "https://claude.ai"
@@ -144,10 +178,32 @@ class Settings(BaseSettings):
 
     # --- names of the seeds that later features read
     secret_key: SecretStr = SecretStr("")
-    enable_cache: bool = True
-    session_expire_hours: int = Field(24, ge=1)
+    enable_cache: bool = True  # of answers, in Redis
+    answer_cache_mb: int = Field(32, ge=1)  # about 20,000 answers; the oldest go first
+    answer_cache_hours: float = Field(24.0, gt=0)
 
-    @field_validator("cors_origins", "allowed_hosts", mode="before")
+    # --- who is calling
+    session_expire_hours: int = Field(24, ge=1)  # of a browser that stays away; one that comes back is renewed
+    access_token_minutes: int = Field(60, ge=1)  # of a bearer token: it cannot be taken back before
+    google_client_id: str = ""
+    google_client_secret: SecretStr = SecretStr("")
+    google_redirect_uri: str = ""
+    oidc_issuer: str = ""  # any other OpenID Connect issuer than Google
+    oidc_discovery_url: str = ""  # default: the issuer's /.well-known/openid-configuration
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_redirect_uri: str = ""
+    oidc_scopes: str = "openid email profile"
+    oidc_allowed: Annotated[tuple[str, ...], NoDecode] = ()  # addresses and @domains; none: whoever the issuer knows
+    oidc_timeout_s: float = Field(10.0, gt=0)  # a person is waiting
+    login_tries: int = Field(10, ge=1)  # wrong passwords for one name from one address …
+    login_window_min: float = Field(15.0, gt=0)  # … within this; ten times as many for the name, and for the address
+    # Requests per person and route; unset: 1200 with AUTH_MODE=required (20 a second), none where there is one person.
+    rate_limit_per_minute: int | None = Field(None, ge=0)
+    rate_limits: Annotated[dict[str, int], NoDecode] = {}  # other numbers for some routes; 0 is none
+    tokens_per_day: int = Field(0, ge=0)  # prompts and answers of one person, by UTC; 0: no bound
+
+    @field_validator("cors_origins", "allowed_hosts", "oidc_allowed", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -155,6 +211,11 @@ class Settings(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("rate_limits", mode="before")
+    @classmethod
+    def _limits(cls, value: object) -> object:
+        return parse_limits(value) if isinstance(value, str) else value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -178,6 +239,7 @@ class Settings(BaseSettings):
             raise ValueError("CORS_ORIGINS must name origins; '*' would let any web page drive this server.")
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError("HEARTBEAT_S must be at most half of LEASE_S, or a slow moment loses the lease.")
+        check_sign_in(self)
         return self
 
     @property

@@ -31,6 +31,8 @@ class UserSession(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True, max_length=36)
     user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", max_length=36, index=True)
     token_hash: str = Field(unique=True, max_length=64)
+    previous_hash: str | None = Field(default=None, index=True, max_length=64)  # good for seconds after `rotated_at`
+    rotated_at: datetime | None = _time()
     user_agent: str = Field(default="", sa_column=Column(Text, nullable=False))
     created_at: datetime = _time(nullable=False)
     last_seen_at: datetime = _time(nullable=False)

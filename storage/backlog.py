@@ -11,6 +11,7 @@ from sqlmodel import Session, col
 
 from config.queues import Kind
 from config.settings import get_settings
+from storage import files
 from storage.jobs import TERMINAL, queued, running, serial_free
 from storage.tables import Job, utcnow
 
@@ -91,12 +92,13 @@ def purge(session: Session) -> int:
 
 
 def needed_blobs(session: Session) -> set[str]:
-    """Digests of uploads that a job may still read: it has not succeeded, so it runs or can be retried."""
+    """Digests of files that lie here, and of uploads that a job may still read: it has not succeeded, so it runs or can
+    be retried."""
     query = select(_jobs.c.input, _jobs.c.checkpoint).where(
         _jobs.c.kind == Kind.IMPORT.value, _jobs.c.status != "succeeded"
     )
     kept = (body.get("blob") for row in session.execute(query) for body in row if body)
-    return {digest for digest in kept if digest}
+    return {digest for digest in kept if digest} | files.digests_on_disk(session)
 
 
 def recently_failed(session: Session, serial_key: str, within_s: float) -> bool:

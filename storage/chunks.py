@@ -1,4 +1,5 @@
-"""Passages of messages: rows here, vectors of the same id in Chroma. A vector without a row is not found by anyone."""
+"""Passages of messages and files: rows here, vectors of the same id in Chroma. A vector without a row is not found by
+anyone."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy import Table, delete, func, insert, or_, select
 from sqlmodel import Session, col
 
 from storage import fulltext
+from storage.filters import owned
+from storage.project_tables import FileAttachment
 from storage.tables import Chunk, Conversation, Message
 
 _chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
@@ -17,14 +20,29 @@ _chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
 
 @dataclass(frozen=True, slots=True)
 class FoundChunk:
+    """`role`: of the message that said it; `filename`: of the file that holds it."""
+
     chunk: Chunk
     conversation: Conversation
-    role: str
+    role: str | None
+    filename: str | None = None
+
+    @property
+    def message_id(self) -> str | None:
+        return self.chunk.message_id if self.filename is None else None
+
+    @property
+    def file_id(self) -> str | None:
+        return self.chunk.message_id if self.filename is not None else None
 
 
-def ids_of(session: Session, conversation_id: str, index: str) -> set[str]:
+def ids_of(session: Session, conversation_id: str, index: str, *, said_only: bool = False) -> set[str]:
+    """`said_only`: without those of files."""
     of = (_chunks.c.conversation_id == conversation_id, _chunks.c.embedding_model == index)
-    return set(session.execute(select(_chunks.c.id).where(*of)).scalars())
+    query = select(_chunks.c.id).where(*of)
+    if said_only:
+        query = query.join(Message, col(Message.id) == _chunks.c.message_id)
+    return set(session.execute(query).scalars())
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
@@ -42,12 +60,31 @@ def remove(session: Session, chunk_ids: Collection[str]) -> None:
 def load(session: Session, owner_id: str, chunk_ids: Sequence[str]) -> dict[str, FoundChunk]:
     """Rows of these ids that belong to `owner_id`."""
     query = (
-        select(Chunk, Conversation, col(Message.role))
+        select(Chunk, Conversation, col(Message.role), col(FileAttachment.filename))
         .join(Conversation, col(Conversation.id) == col(Chunk.conversation_id))
-        .join(Message, col(Message.id) == col(Chunk.message_id))
-        .where(col(Chunk.id).in_(list(chunk_ids)), col(Conversation.owner_id) == owner_id)
+        .outerjoin(Message, col(Message.id) == col(Chunk.message_id))
+        .outerjoin(FileAttachment, col(FileAttachment.id) == col(Chunk.message_id))
+        .where(col(Chunk.id).in_(list(chunk_ids)), owned(owner_id))
+        .where(or_(col(Message.id).is_not(None), col(FileAttachment.id).is_not(None)))
     )
-    return {chunk.id: FoundChunk(chunk, conversation, role) for chunk, conversation, role in session.execute(query)}
+    return {row[0].id: FoundChunk(*row) for row in session.execute(query)}
+
+
+def places(session: Session, owner_id: str, chunk_ids: Collection[str]) -> dict[str, str]:
+    """Chunk id → conversation id, of those that belong to `owner_id`."""
+    if not chunk_ids:
+        return {}
+    query = (
+        select(_chunks.c.id, _chunks.c.conversation_id)
+        .join(Conversation, col(Conversation.id) == _chunks.c.conversation_id)
+        .where(_chunks.c.id.in_(list(chunk_ids)), owned(owner_id))
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def texts(session: Session, chunk_ids: Collection[str]) -> dict[str, str]:
+    query = select(_chunks.c.id, _chunks.c.text).where(_chunks.c.id.in_(list(chunk_ids)))
+    return {row.id: row.text for row in session.execute(query)} if chunk_ids else {}
 
 
 def replies(session: Session, message_ids: Collection[str], index: str) -> dict[str, Chunk]:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Table, bindparam, delete, exists, func, insert, literal, or_, select, update
 from sqlmodel import Session, col
 
 from config.errors import Conflict, NotFound
-from storage import model_cache
-from storage.filters import NO_FILTERS, Filters
+from storage import answer_cache, endings, fulltext, gone, model_cache
+from storage.filters import NO_FILTERS, Filters, owned
 from storage.ids import new_id
+from storage.project_tables import FileAttachment, ProjectDraft
 from storage.tables import Conversation, Message, utcnow
 
 UNTITLED = "New conversation"
 _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 _messages: Table = Message.__table__  # type: ignore[attr-defined]
+_files: Table = FileAttachment.__table__  # type: ignore[attr-defined]
+_drafts: Table = ProjectDraft.__table__  # type: ignore[attr-defined]
 
+SortBy = Literal["updated_at", "created_at", "title"]
+SortDir = Literal["asc", "desc"]
 UpsertStatus = Literal["created", "updated", "unchanged"]
 _COMPARED = ("role", "author_name", "content", "visibility", "model", "parts", "position", "on_path")
 
@@ -63,18 +69,22 @@ def open_for_writing(session: Session, conversation_id: str, owner_id: str) -> C
 
 
 def page(
-    session: Session, owner_id: str, *, source: str | None, limit: int, offset: int
+    session: Session,
+    owner_id: str,
+    filters: Filters = NO_FILTERS,
+    *,
+    limit: int,
+    offset: int,
+    sort: tuple[SortBy, SortDir] = ("updated_at", "desc"),
 ) -> tuple[list[Conversation], int]:
-    """Most recently changed first, and how many there are in all."""
-    mine = _owned(owner_id, source)
+    """Most recently changed first unless told otherwise, and how many there are in all."""
+    mine = (_conversations.c.owner_id == owner_id, *filters.conditions())
     total = session.execute(select(func.count()).select_from(_conversations).where(*mine)).scalar_one()
-    query = select(Conversation).where(*mine).order_by(col(Conversation.updated_at).desc(), col(Conversation.id).desc())
+    by, direction = sort
+    keys = (func.lower(_conversations.c.title) if by == "title" else _conversations.c[by], _conversations.c.id)
+    order = [key.desc() if direction == "desc" else key.asc() for key in keys]
+    query = select(Conversation).where(*mine).order_by(*order)
     return list(session.execute(query.limit(limit).offset(offset)).scalars()), total
-
-
-def _owned(owner_id: str, source: str | None) -> list[ColumnElement[bool]]:
-    conditions = [col(Conversation.owner_id) == owner_id]
-    return [*conditions, col(Conversation.source) == source] if source else conditions
 
 
 def rename(session: Session, conversation: Conversation, title: str) -> None:
@@ -83,9 +93,30 @@ def rename(session: Session, conversation: Conversation, title: str) -> None:
 
 
 def remove(session: Session, conversation_id: str, owner_id: str) -> None:
-    get(session, conversation_id, owner_id, lock=True)
-    session.execute(delete(_conversations).where(_conversations.c.id == conversation_id))
+    """Everything of it, and the talk about its draft. What lies elsewhere is noted to be removed. Raises NotFound."""
+    get(session, conversation_id, owner_id)
+    talks = select(_conversations.c.id).join(_drafts, _drafts.c.chat_id == _conversations.c.id)
+    about_it = (_drafts.c.conversation_id == conversation_id, _conversations.c.owner_id == owner_id)
+    ids = [conversation_id, *session.execute(talks.where(*about_it)).scalars()]
+    endings.end_those_of(session, owner_id, ids)
+    session.execute(select(_conversations.c.id).where(_conversations.c.id.in_(ids)).with_for_update())
+    gone.note_vectors_of(session, ids)
+    gone.note_objects_of(session, ids)
+    session.execute(delete(_conversations).where(_conversations.c.id.in_(ids)))
     model_cache.forget_after_commit(session)
+    answer_cache.forget_after_commit(session, owner_id)
+
+
+def note_attachments(session: Session, conversation_id: str) -> None:
+    """Whether it has any: files of its own, or what its messages came with."""
+    files = select(exists().where(_files.c.conversation_id == conversation_id))
+    parts = select(_messages.c.parts).where(_messages.c.conversation_id == conversation_id)
+    has = session.execute(files).scalar_one() or any(
+        held.get("attachments") for held in session.execute(parts).scalars().yield_per(1000)
+    )
+    session.execute(
+        update(_conversations).where(_conversations.c.id == conversation_id).values(has_attachments=bool(has))
+    )
 
 
 def touch(session: Session, conversation_id: str) -> None:
@@ -116,6 +147,46 @@ def load(
     return {row.id: row for row in session.execute(query).scalars()}
 
 
+class Outline(NamedTuple):
+    """What a list shows of a conversation: far quicker to load than the whole row."""
+
+    id: str
+    title: str
+    source: str
+    url: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_OUTLINE = [_conversations.c[name] for name in Outline._fields]
+
+
+def outlines(session: Session, owner_id: str, conversation_ids: Collection[str], filters: Filters) -> list[Outline]:
+    """Of those of these that are this owner's and are not filtered out, in no order."""
+    if not conversation_ids:
+        return []
+    listed = _conversations.c.id.in_(list(conversation_ids))
+    query = select(*_OUTLINE).where(listed, owned(owner_id), *filters.conditions())
+    return [Outline(*row) for row in session.execute(query)]
+
+
+def titles(session: Session, owner_id: str, conversation_ids: Collection[str], filters: Filters) -> dict[str, str]:
+    """By id, of those that `outlines` would give."""
+    if not conversation_ids:
+        return {}
+    listed = _conversations.c.id.in_(list(conversation_ids))
+    query = select(_conversations.c.id, _conversations.c.title)
+    query = query.where(listed, owned(owner_id), *filters.conditions())
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def recent_ids(session: Session, owner_id: str, filters: Filters, limit: int) -> list[str]:
+    """Most recently changed first."""
+    query = select(_conversations.c.id).where(_conversations.c.owner_id == owner_id, *filters.conditions())
+    newest = query.order_by(_conversations.c.updated_at.desc(), _conversations.c.id.desc()).limit(limit)
+    return list(session.execute(newest).scalars())
+
+
 def filtered_ids(session: Session, owner_id: str, filters: Filters, limit: int) -> list[str]:
     query = select(_conversations.c.id).where(_conversations.c.owner_id == owner_id, *filters.conditions())
     return list(session.execute(query.limit(limit)).scalars())
@@ -127,7 +198,9 @@ def match_titles(
     """Conversations whose title holds every word, those that begin with the first one before the others."""
     title = func.lower(col(Conversation.title))
     holds = [title.contains(word.lower(), autoescape=True) for word in words]
-    query = select(Conversation).where(col(Conversation.owner_id) == owner_id, *holds, *filters.conditions())
+    query = select(Conversation).where(
+        col(Conversation.owner_id) == owner_id, *fulltext.in_titles(session, words), *holds, *filters.conditions()
+    )
     prefix = title.startswith(words[0].lower(), autoescape=True)
     return list(
         session.execute(
@@ -172,6 +245,9 @@ def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messag
         return Upserted("unchanged", known.id, 0)
     changed = _merge_messages(session, known.id, messages)
     values = {key: value for key, value in conversation.items() if key != "title" or not known.title_is_custom}
+    if "has_attachments" in values:  # of what the source knows; files may have been added here
+        own = exists().where(_files.c.conversation_id == known.id)
+        values["has_attachments"] = or_(literal(bool(values["has_attachments"])), own)
     session.execute(
         update(_conversations)
         .where(_conversations.c.id == known.id)

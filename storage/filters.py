@@ -18,7 +18,7 @@ ConversationKind = Literal["imported", "own"]
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """`since` and `until` bound the last change, aware UTC, until excluded."""
+    """`since` and `until` bound the last change, aware UTC, until excluded; `begun_before` bounds the beginning."""
 
     source: str | None = None
     status: Status | None = None
@@ -26,6 +26,7 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     has_attachment: bool | None = None
+    begun_before: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -50,9 +51,17 @@ class Filters:
             found.append(of.updated_at >= self.since)
         if self.until is not None:
             found.append(of.updated_at < self.until)
+        if self.begun_before is not None:
+            found.append(of.created_at < self.begun_before)
         if self.has_attachment is not None:
             found.append(of.has_attachments.is_(self.has_attachment))
         return found
 
 
 NO_FILTERS = Filters()
+
+
+def owned(owner_id: str) -> ColumnElement[bool]:
+    """For rows that are known by their ids: SQLite would rather go through all that the owner has, by the index of
+    owners."""
+    return _conversations.c.owner_id.concat("") == owner_id

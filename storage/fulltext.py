@@ -6,10 +6,11 @@ Their tables are made of statements here, not of classes: each database has its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import DDL, Table, column, event, select, table, text
+from sqlalchemy import DDL, ColumnElement, Table, and_, case, column, event, func, select, table, text
 from sqlmodel import Session
 
 from storage.filters import NO_FILTERS, Filters
@@ -69,8 +70,10 @@ _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 _words = table("chunk_words", column("rowid"), column("chunk_id"), column("words"))
 _key = table("chunk_key", column("number"), column("chunk_id"))
 
-# Beyond this many chunks a word is common; how common makes no difference.
+# Beyond this many chunks a word is common; how common makes no difference. Ranking so many takes 6 ms on SQLite.
 COMMON = 5000
+# How many times as many as wanted are taken of all owners' best; then all of them.
+WIDER = (1, 8, 64)
 # So many trigrams of the query must a title share to be near it: the half of them.
 NEAR_TITLE = 0.5
 
@@ -108,20 +111,13 @@ def add(session: Session, rows: Iterable[dict[str, Any]]) -> None:
 
 def frequencies(session: Session, terms: Sequence[str]) -> dict[str, int]:
     """In how many chunks each term occurs, at most COMMON; of all owners, which tells rare from common well enough."""
-    if not terms:
-        return {}
-    if _is_sqlite(session):
-        query = text("SELECT doc FROM chunk_terms WHERE term = :term")
-    else:
-        query = text(
-            "SELECT count(*) FROM (SELECT 1 FROM chunk_words "
-            "WHERE words @@ to_tsquery('simple', :term) LIMIT :most) AS holding"
-        )
-    counts = {}
-    for term in terms:
-        asked = {"term": term} if _is_sqlite(session) else {"term": _lexeme(term), "most": COMMON}
-        counts[term] = min(session.execute(query, asked).scalar() or 0, COMMON)
-    return counts
+    holding, asked = (
+        ("chunk_words MATCH :term", _quoted)
+        if _is_sqlite(session)
+        else ("words @@ to_tsquery('simple', :term)", _lexeme)
+    )
+    query = text(f"SELECT count(*) FROM (SELECT 1 FROM chunk_words WHERE {holding} LIMIT :most) AS held")  # noqa: S608
+    return {term: session.execute(query, {"term": asked(term), "most": COMMON}).scalar_one() for term in terms}
 
 
 def size(session: Session) -> int:
@@ -134,26 +130,103 @@ def size(session: Session) -> int:
     return int(session.execute(text(query)).scalar() or 0)
 
 
+class Match(NamedTuple):
+    chunk_id: str
+    conversation_id: str
+    words: frozenset[str]
+
+
 def search(
-    session: Session, owner_id: str, index: str, query: Query, limit: int, filters: Filters = NO_FILTERS
-) -> list[tuple[str, frozenset[str]]]:
-    """(chunk id, its words) of this owner's chunks that hold any of the terms and what is demanded, the best first.
-    `index`: as `storage.indexes` names it."""
+    session: Session,
+    owner_id: str,
+    index: str,
+    query: Query,
+    limit: int,
+    filters: Filters = NO_FILTERS,
+    *,
+    frequencies: Mapping[str, int] | None = None,
+) -> list[Match]:
+    """This owner's chunks that hold any of the terms and what is demanded, the best first. `index`: as
+    `storage.indexes` names it; `frequencies`: of the terms, to leave out those that would make it slow."""
     if query.is_empty:
         return []
-    mine = (_conversations.c.owner_id == owner_id, _chunks.c.embedding_model == index, *filters.conditions())
-    if _is_sqlite(session):
-        joined = _words.join(_key, _key.c.number == _words.c.rowid).join(_chunks, _chunks.c.id == _key.c.chunk_id)
-        found = select(_chunks.c.id, _words.c.words).where(text("chunk_words MATCH :asked"))
-        order, asked = text("bm25(chunk_words)"), _fts5(query)
-    else:
-        joined = _words.join(_chunks, _chunks.c.id == _words.c.chunk_id)
-        found = select(_chunks.c.id, text("array_to_string(tsvector_to_array(words), ' ')"))
-        found = found.where(text("words @@ to_tsquery('simple', :asked)"))
-        order, asked = text("ts_rank(words, to_tsquery('simple', :asked)) DESC"), _tsquery(query)
+    asked = _selective(query, frequencies or {})
+    mine = and_(_conversations.c.owner_id == owner_id, _chunks.c.embedding_model == index, *filters.conditions())
+    if not _is_sqlite(session):
+        return _search_postgres(session, asked, mine, limit)
+    for most in (*(limit * times for times in WIDER), -1):
+        found, looked_at = _best_of_all(session, asked, mine, most)
+        if len(found) > limit // 2 or looked_at != most:
+            break
+    return found[:limit]
+
+
+def _selective(query: Query, frequencies: Mapping[str, int]) -> _Asked:
+    """The rarest terms, as many as occur in COMMON chunks together; where all are more common than that, only chunks
+    that hold every one of them."""
+    by_rarity = sorted(query.terms, key=lambda term: frequencies.get(term, 0))
+    if by_rarity and not query.phrases and frequencies.get(by_rarity[0], 0) >= COMMON:
+        return _Asked(query, tuple(by_rarity), every=True)
+    kept: list[str] = []
+    held = 0
+    for term in by_rarity:
+        held += frequencies.get(term, 0)
+        if kept and held > COMMON:
+            break
+        kept.append(term)
+    return _Asked(query, tuple(kept), every=False)
+
+
+def _best_of_all(session: Session, asked: _Asked, mine: ColumnElement[bool], most: int) -> tuple[list[Match], int]:
+    """Those that are `mine` among the best `most` of all owners and indexes, and how many were looked at: joining every
+    chunk that matches before the best are known costs far more than ranking them."""
+    order = "-rowid" if asked.every else "rank"  # ranking what holds every common word would say little and take long
+    best = text(
+        f"SELECT rowid AS number, words, {order} AS place FROM chunk_words WHERE chunk_words MATCH :asked "  # noqa: S608
+        f"ORDER BY {'rowid DESC' if asked.every else 'rank'} LIMIT :most"
+    ).columns(column("number"), column("words"), column("place"))
+    top = best.subquery("best")
+    joined = (
+        top.outerjoin(_key, _key.c.number == top.c.number)
+        .outerjoin(_chunks, _chunks.c.id == _key.c.chunk_id)
+        .outerjoin(_conversations, _conversations.c.id == _chunks.c.conversation_id)
+    )
+    found = (
+        select(_chunks.c.id, _chunks.c.conversation_id, case((mine, top.c.words)))
+        .select_from(joined)
+        .order_by(top.c.place, _chunks.c.id)
+    )
+    rows = session.execute(found, {"asked": asked.fts5(), "most": most}).all()
+    return [Match(row[0], row[1], frozenset(row[2].split())) for row in rows if row[2] is not None], len(rows)
+
+
+def _search_postgres(session: Session, asked: _Asked, mine: ColumnElement[bool], limit: int) -> list[Match]:
+    joined = _words.join(_chunks, _chunks.c.id == _words.c.chunk_id)
     joined = joined.join(_conversations, _conversations.c.id == _chunks.c.conversation_id)
-    found = found.select_from(joined).where(*mine).order_by(order, _chunks.c.id).limit(limit)
-    return [(row[0], frozenset(row[1].split())) for row in session.execute(found, {"asked": asked})]
+    best = (
+        select(_chunks.c.id, _chunks.c.conversation_id, _words.c.words)
+        .select_from(joined)
+        .where(text("words @@ to_tsquery('simple', :asked)"), mine)
+        .order_by(text("ts_rank(words, to_tsquery('simple', :asked)) DESC"), _chunks.c.id)
+        .limit(limit)
+        .subquery("best")
+    )
+    held = func.array_to_string(func.tsvector_to_array(best.c.words), " ")
+    found = session.execute(select(best.c.id, best.c.conversation_id, held), {"asked": asked.tsquery()})
+    return [Match(row[0], row[1], frozenset(row[2].split())) for row in found]
+
+
+def in_titles(session: Session, wanted: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Conditions on conversations that let an index find the titles that hold all of these words, and maybe others;
+    none where there is no such index or nothing long enough for one."""
+    long = [word for word in wanted if len(word) >= 3]
+    if not long or not _is_sqlite(session):
+        return []  # PostgreSQL finds a LIKE in the index by itself
+    asked = text(
+        "conversation.id IN (SELECT title_key.conversation_id FROM title_words "
+        "JOIN title_key ON title_key.number = title_words.rowid WHERE title_words MATCH :in_title)"
+    )
+    return [cast(ColumnElement[bool], asked.bindparams(in_title=" AND ".join(map(_quoted, long))))]
 
 
 def near_titles(session: Session, owner_id: str, wanted: str, limit: int) -> list[tuple[str, float]]:
@@ -187,13 +260,27 @@ def _trigrams(value: str) -> set[str]:
     return {plain[at : at + 3] for at in range(len(plain) - 2)}
 
 
-def _fts5(query: Query) -> str:
-    demanded = [_phrase(phrase) for phrase in query.phrases]
-    ranking = " OR ".join([*demanded, *map(_quoted, query.terms)])
-    asked = " AND ".join([*demanded, f"({ranking})"])
-    for phrase in query.excluded:
-        asked = f"({asked}) NOT {_phrase(phrase)}"
-    return asked
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query as a database is asked: `terms` in place of its own, each for itself or every one."""
+
+    query: Query
+    terms: tuple[str, ...]
+    every: bool
+
+    def fts5(self) -> str:
+        demanded = [_phrase(phrase) for phrase in self.query.phrases]
+        joint = " AND " if self.every else " OR "
+        ranking = joint.join([*demanded, *map(_quoted, self.terms)])
+        asked = " AND ".join([*demanded, f"({ranking})"])
+        for phrase in self.query.excluded:
+            asked = f"({asked}) NOT {_phrase(phrase)}"
+        return asked
+
+    def tsquery(self) -> str:
+        demanded = [_lexemes(phrase) for phrase in self.query.phrases]
+        ranking = (" & " if self.every else " | ").join([*demanded, *map(_lexeme, self.terms)])
+        return " & ".join([*demanded, f"({ranking})", *(f"!{_lexemes(phrase)}" for phrase in self.query.excluded)])
 
 
 def _phrase(phrase: Phrase) -> str:
@@ -204,11 +291,8 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
-def _tsquery(query: Query) -> str:
-    demanded = [" <-> ".join(map(_lexeme, phrase)) for phrase in query.phrases]
-    ranking = " | ".join([*(f"({phrase})" for phrase in demanded), *map(_lexeme, query.terms)])
-    out = [" <-> ".join(map(_lexeme, phrase)) for phrase in query.excluded]
-    return " & ".join([*(f"({part})" for part in (*demanded, ranking)), *(f"!({part})" for part in out)])
+def _lexemes(phrase: Phrase) -> str:
+    return f"({' <-> '.join(map(_lexeme, phrase))})"
 
 
 def _lexeme(term: str) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy import Table, delete, func, select, update
 from sqlmodel import Session, col
 
 from config.errors import Conflict
-from storage import model_cache
+from storage import conversations, gone, model_cache
 from storage.ids import new_id
 from storage.tables import Conversation, Message, utcnow
 
@@ -118,10 +118,11 @@ def get(session: Session, message_id: str) -> Message | None:
 
 
 def clear(session: Session, conversation_id: str) -> int:
-    """Remove every message of a conversation, and what models remember of it; returns how many there were."""
+    """Remove every message of a conversation, and what models remember of it; returns how many there were. Its files
+    stay. The caller touches the conversation."""
     model_cache.forget_after_commit(session)
-    return len(
-        session.execute(
-            delete(_messages).where(_messages.c.conversation_id == conversation_id).returning(_messages.c.id)
-        ).all()
-    )
+    theirs = delete(_messages).where(_messages.c.conversation_id == conversation_id)
+    removed = len(session.execute(theirs.returning(_messages.c.id)).all())
+    gone.drop_chunks_said(session, conversation_id)
+    conversations.note_attachments(session, conversation_id)
+    return removed

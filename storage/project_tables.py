@@ -63,7 +63,7 @@ class Project(SQLModel, table=True):
 
 
 class FileAttachment(SQLModel, table=True):
-    """An uploaded file. Its bytes lie in the blob store under `digest`."""
+    """An uploaded file. Its bytes lie in the blob store under `digest`, or in the bucket under `s3_key`."""
 
     __tablename__ = "file_attachment"
 
@@ -77,8 +77,11 @@ class FileAttachment(SQLModel, table=True):
     file_size: int  # bytes
     file_type: str  # by its content: image/png, application/pdf, …
     digest: str = Field(max_length=64, index=True)
+    s3_key: str | None = Field(default=None, sa_column=Column(Text, unique=True))
     extracted_text: str | None = Field(default=None, sa_column=Column(Text))
     summary_text: str | None = Field(default=None, sa_column=Column(Text))
+    problem: str | None = Field(default=None, sa_column=Column(Text))  # why there is no text, or not all of it
+    read_at: datetime | None = _time()
     created_at: datetime = _time(nullable=False)
 
 
@@ -119,3 +122,12 @@ class GoneVector(SQLModel, table=True):
     id: str = Field(primary_key=True, max_length=64)  # the chunk's
     index_name: str
     owner_id: str = Field(foreign_key="user.id", ondelete="CASCADE", max_length=36, index=True)
+
+
+class GoneObject(SQLModel, table=True):
+    """An object of the bucket that no file has (any more), or that is being written; removed when it is due."""
+
+    __tablename__ = "gone_object"
+
+    key: str = Field(sa_column=Column(Text, primary_key=True))
+    due_at: datetime = _time(nullable=False)

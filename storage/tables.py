@@ -132,8 +132,8 @@ class Chunk(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=64)
     conversation_id: str = Field(foreign_key="conversation.id", ondelete="CASCADE", max_length=36, index=True)
-    message_id: str = Field(max_length=36)
-    start: int  # characters into the message
+    message_id: str = Field(max_length=36)  # or the file's
+    start: int  # characters into the message or the file's text
     end: int
     text: str = Field(sa_column=Column(Text, nullable=False))
     embedding_model: str

@@ -17,6 +17,8 @@ _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+"
 )
 _QUERY_PART = re.compile(r'(-?)"([^"]*)"?|(\S+)')
+# Letters that no normal form takes apart.
+_LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h"})
 # A word longer than this is no word: base64, a minified file.
 MAX_WORD = 64
 # What a query may ask for; more is somebody's pasted page, and its first words say enough.
@@ -49,7 +51,8 @@ def _plain(text: str) -> str:
     if text.isascii():
         return text.lower()
     apart = unicodedata.normalize("NFKD", text)
-    return unicodedata.normalize("NFC", "".join(c for c in apart if not unicodedata.combining(c))).casefold()
+    plain = unicodedata.normalize("NFC", "".join(c for c in apart if not unicodedata.combining(c))).casefold()
+    return plain.translate(_LETTERS)
 
 
 def _pairs(run: str) -> Iterator[str]:

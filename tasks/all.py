@@ -1,5 +1,39 @@
 """Everything a worker can do: importing this module registers all tasks and the signals around them."""
 
-from tasks import chats, embeddings, imports, models, noop, search, summaries, upkeep, webhooks, worker
+from tasks import (
+    chats,
+    draft_chats,
+    drafts,
+    embeddings,
+    emotions,
+    files,
+    imports,
+    models,
+    noop,
+    projects,
+    search,
+    summaries,
+    upkeep,
+    webhooks,
+    worker,
+    workspace,
+)
 
-__all__ = ["chats", "embeddings", "imports", "models", "noop", "search", "summaries", "upkeep", "webhooks", "worker"]
+__all__ = [
+    "chats",
+    "draft_chats",
+    "drafts",
+    "embeddings",
+    "emotions",
+    "files",
+    "imports",
+    "models",
+    "noop",
+    "projects",
+    "search",
+    "summaries",
+    "upkeep",
+    "webhooks",
+    "worker",
+    "workspace",
+]

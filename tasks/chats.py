@@ -11,13 +11,16 @@ from config.errors import Conflict, Unavailable
 from config.logging import log
 from config.queues import Kind
 from config.settings import get_settings
-from storage import conversations, messages
+from storage import answer_cache, conversations, messages, usage
+from storage.answer_cache import Ticket
 from storage.database import Session, reading
 from storage.ids import new_id
 from storage.tables import Message
+from tasks.answer_cache import say_again, worth_keeping
 from tasks.answering import PROMPT_MARGIN, chat_class, time_left_s, waiting, write_answer
 from tasks.base import job
 from tasks.embeddings import request_embedding
+from tasks.emotions import emotion_of
 from tasks.run import JobRun, Outcome
 from tasks.search import Retrieval, retrieve
 from workers import registry
@@ -30,13 +33,20 @@ def reply(run: JobRun) -> Outcome:
     started = time.monotonic()
     time_left_s(run)
     question, history = _load(run)
+    emotion = emotion_of(run, question)
     with registry.language_model(run.input.get("model"), waiting(run)) as model:
         passages = _passages(run, question.content)
         run.restore_text()
         request = _request(run, model, history, passages)
-        run.emit("status", status="generating_response", model=model.name)
-        completion = write_answer(run, model, request)
-    return _outcome(run, question, model, passages, completion, round((time.monotonic() - started) * 1000))
+        completion, ticket = say_again(run, model, request)
+        more: dict[str, Any] = {"cached": True} if completion is not None else {}
+        if completion is None:
+            run.emit("status", status="generating_response", model=model.name)
+            completion = write_answer(run, model, request)
+    if emotion is not None:
+        more["emotion"] = emotion
+    ms = round((time.monotonic() - started) * 1000)
+    return _outcome(run, question, model, passages, completion, ms, more, ticket)
 
 
 def _load(run: JobRun) -> tuple[Message, list[Message]]:
@@ -100,7 +110,14 @@ def _request(run: JobRun, model: LanguageModel, history: list[Message], passages
 
 
 def _outcome(
-    run: JobRun, question: Message, model: LanguageModel, passages: tuple[Passage, ...], completion: Completion, ms: int
+    run: JobRun,
+    question: Message,
+    model: LanguageModel,
+    passages: tuple[Passage, ...],
+    completion: Completion,
+    ms: int,
+    more: dict[str, Any],
+    ticket: Ticket | None,
 ) -> Outcome:
     sources = [_source(passage) for passage in passages] if run.input.get("use_rag") else None
     answer_id = new_id()
@@ -114,6 +131,7 @@ def _outcome(
         "completion_tokens": completion.completion_tokens,
         "response_ms": ms,
         "sources": sources,
+        **more,
     }
     if run.logprobs:
         result["logprobs"] = run.logprobs
@@ -131,8 +149,12 @@ def _outcome(
             sources=sources,
             job_id=run.id,
         )
+        if "cached" not in more:
+            usage.add(session, run.owner_id, completion.prompt_tokens, completion.completion_tokens)
         conversations.touch(session, question.conversation_id)
         request_embedding(session, run.owner_id)
+        if ticket is not None and (kept := worth_keeping(run.text, completion)) is not None:
+            answer_cache.put_after_commit(session, ticket, kept)
 
     return Outcome(result, effect)
 

@@ -1,14 +1,16 @@
-"""Kind `embed`: what was said becomes searchable. One job drains all of an owner's changed conversations, in slices."""
+"""Kind `embed`: what was said, and what files hold, becomes searchable; what is gone leaves the vectors. One job drains
+all of an owner's changed conversations, in slices."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from config.logging import log
 from config.queues import Kind
-from storage import backlog, chunks, conversations, indexes, jobs, messages, queue
+from storage import backlog, chunks, conversations, files, gone, indexes, jobs, messages, queue
 from storage.database import Session, reading, transaction
 from storage.indexes import Target
 from storage.jobs import NewJob
@@ -25,6 +27,7 @@ from workers.ports import Embedder
 CONVERSATIONS_PER_SLICE = 64
 CHUNKS_PER_SLICE = 512
 CHUNKS_RETIRED_AT_ONCE = 2000
+VECTORS_REMOVED_AT_ONCE = 2000
 # Low, so that an owner's chat and searches never wait for bulk work of the same worker.
 EMBED_PRIORITY = 2
 FAILED_PAUSE_S = 60.0
@@ -40,11 +43,11 @@ def request_embedding(session: Session, owner_id: str) -> None:
 
 
 def embed_leftovers() -> None:
-    """What changed while the last job was ending, or was left by one that failed."""
+    """What changed while the last job was ending, was deleted, or was left by one that failed."""
     with reading() as session:
         owners = [
             owner
-            for owner in indexes.owners_unindexed(session)
+            for owner in sorted({*indexes.owners_unindexed(session), *gone.owners(session)})
             if not backlog.recently_failed(session, _serial_key(owner), FAILED_PAUSE_S)
         ]
     for owner_id in owners:
@@ -79,6 +82,7 @@ def embed(run: JobRun) -> Outcome:
         log.info("index switched", index=index.name)
         _fill(run, embedder, replace(index, new=False), counts)
     _retire(run)
+    _remove_gone(run)
     return Outcome({**counts, "index": index.name})
 
 
@@ -117,6 +121,20 @@ def _retire(run: JobRun) -> None:
         vectors.drop()
 
 
+def _remove_gone(run: JobRun) -> None:
+    """What was deleted leaves the vectors, whichever index it was in."""
+    while True:
+        run.check()
+        with reading() as session:
+            noted = gone.vectors(session, run.owner_id, VECTORS_REMOVED_AT_ONCE)
+        if not noted:
+            return
+        for name, group in groupby(noted, key=lambda one: one[0]):
+            VectorIndex(name).delete([chunk_id for _, chunk_id in group])
+        with run.slice() as session:
+            gone.keep_vectors(session, [chunk_id for _, chunk_id in noted])
+
+
 class _Slice:
     """Chunks of several conversations, embedded together because batches across them are longer and better sorted."""
 
@@ -143,38 +161,44 @@ class _Slice:
     def _chunks_of(self, conversation: Conversation) -> list[dict[str, Any]]:
         with reading() as session:
             shown = messages.path(session, conversation.id)
+            texts = [(message.id, message.content) for message in shown if message.role in ("user", "assistant")]
+            texts += files.texts(session, conversation.id)
         limit = self._embedder.max_tokens
         return [
             {
-                "id": chunk_id(self._index.name, message.id, chunk.start, chunk.text),
+                "id": chunk_id(self._index.name, source_id, chunk.start, chunk.text),
                 "conversation_id": conversation.id,
-                "message_id": message.id,
+                "message_id": source_id,
                 "start": chunk.start,
                 "end": chunk.end,
                 "text": chunk.text,
                 "embedding_model": self._index.name,
                 "created_at": utcnow(),
             }
-            for message in shown
-            if message.role in ("user", "assistant")
-            for chunk in split(message.content, self._embedder.count_tokens, limit)
+            for source_id, text in texts
+            for chunk in split(text, self._embedder.count_tokens, limit)
         ]
 
     def _commit(self) -> None:
-        """Vectors first (the same id again changes nothing), then the rows that make them findable."""
+        """Vectors first (the same id again changes nothing), then the rows that make them findable. Until those are
+        there the vectors count as gone: whatever dies or is deleted in between leaves none behind."""
         self._run.check()
         rows = self._rows
         if rows:
+            with self._run.slice() as session:
+                gone.note_vectors(session, self._run.owner_id, self._index.name, [row["id"] for row in rows])
             vectors = self._embedder.embed([row["text"] for row in rows])
             metadatas = [{"owner_id": self._run.owner_id, "conversation_id": row["conversation_id"]} for row in rows]
             self._vectors.upsert([row["id"] for row in rows], vectors, metadatas)
         with self._run.slice() as session:
             still_there = conversations.existing(session, {row["conversation_id"] for row in rows})
-            chunks.add(session, [row for row in rows if row["conversation_id"] in still_there])
+            found = [row for row in rows if row["conversation_id"] in still_there]
+            chunks.add(session, found)
+            gone.keep_vectors(session, [row["id"] for row in found])
             chunks.remove(session, self._stale)
+            gone.note_vectors(session, self._run.owner_id, self._index.name, self._stale)
             for conversation_id, version in self._done:
                 indexes.mark_indexed(session, conversation_id, self._index, version)
-        self._vectors.delete(self._stale)
         self._counts["conversations"] += len(self._done)
         self._counts["chunks_added"] += len(rows)
         self._counts["chunks_removed"] += len(self._stale)

@@ -1,30 +1,47 @@
-"""How sure a search is of each passage: its words and its meaning, weighed by how sure each side is. Pure.
+"""How sure a search is of each passage and of each conversation: its words and its meaning, weighed by how sure each
+side is. Pure.
 
 Adding ranks up, as reciprocal-rank fusion does, lets the weak side drown the strong one: a paraphrase shares only
 common words with its passage, and an identifier means nothing to an embedder. So each side gives a confidence of 0
-to 1, the stronger counts in full and the weaker adds a little.
+to 1, and one is found as surely as it is unlikely that both err: 1 - (1 - words)(1 - meaning). Measured in
+docs/decisions/0012-how-search-ranks.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Why = Literal["text", "vector", "text+vector"]
+Why = Literal["text", "vector", "text+vector", "title"]
 
 # Cosines of all-MiniLM: below the first nothing is meant, above the second the same is said in other words.
 COSINE_NOISE, COSINE_SURE = 0.25, 0.8
-# What the weaker side adds to the stronger.
-AGREEMENT = 0.25
-# A passage with every word of the query, a rare one among them, is what was looked for.
-EXACT = 1.0
+# Words that are spread over a conversation and its title say a little less than those of one passage.
+SPREAD = 0.9
+# What was said at the time that the query names has so much for it alone, and a cosine that would be noise elsewhere
+# still tells which of them is meant. What was said at another time counts so much.
+THAT_TIME, FAINT = 0.25, 0.2
+OTHER_TIME = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One passage: its cosine to the query (0 where the vector index did not name it) and the words it holds."""
+
+    chunk_id: str
+    conversation_id: str
+    cosine: float = 0.0
+    words: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    chunk_id: str
+    """`chunk_id`: of the passage that speaks for it; None where the title alone does."""
+
+    chunk_id: str | None
+    conversation_id: str
     score: float  # 0..1
     why: Why
 
@@ -38,34 +55,77 @@ class Rarity:
         self._weights = {term: math.log1p(self._total / (1 + count)) for term, count in frequencies.items()}
         self._all = math.fsum(weight**2 for weight in self._weights.values())
 
-    def confidence(self, matched: Collection[str]) -> float:
-        """How surely a passage with these words is meant: the share of the query's weight that it has (squared,
-        so that a common word that is missing says little), times how rare its rarest word is."""
-        weights = [self._weights[term] for term in matched if term in self._weights]
+        self._known: dict[frozenset[str], float] = {}  # many passages have the same few of a query's words
+
+    def confidence(self, matched: frozenset[str]) -> float:
+        """How surely one with these words is meant: the share of the query's weight that it has (squared, so that a
+        common word that is missing says little), times the root of how rare its rarest word is."""
+        found = self._known.get(matched)
+        if found is None:
+            found = self._known[matched] = self._confidence(matched)
+        return found
+
+    def _confidence(self, matched: frozenset[str]) -> float:
+        weights = [weight for term, weight in self._weights.items() if term in matched]
         if not weights or not self._all:
             return 0.0
         share = math.fsum(weight**2 for weight in weights) / self._all
         rarest = max(weights) / math.log1p(self._total / 2)
-        return EXACT * share * min(1.0, rarest)
+        return share * min(1.0, rarest) ** 0.5
 
 
-def rank(
-    cosines: Mapping[str, float], matched: Mapping[str, Collection[str]], rarity: Rarity, least_cosine: float
-) -> list[Ranked]:
-    """The passages of both sides, the surest first; equal ones in the order of their ids. `cosines` and `matched` (the
-    query's words that occur) by chunk id; a cosine below `least_cosine` is noise."""
+def rank(found: Iterable[Evidence], rarity: Rarity, least_cosine: float) -> list[Ranked]:
+    """The passages, the surest first; equal ones in the order of their ids. A cosine below `least_cosine` is noise."""
     ranked = []
-    for chunk_id in cosines.keys() | matched.keys():
-        cosine = cosines.get(chunk_id, 0.0)
-        meaning = _meaning(cosine) if cosine >= least_cosine else 0.0
-        text = rarity.confidence(matched.get(chunk_id, ()))
+    for one in found:
+        meaning, text = _meaning(one.cosine, least_cosine), rarity.confidence(one.words)
         if meaning or text:
-            score = min(1.0, max(meaning, text) + AGREEMENT * min(meaning, text))
-            ranked.append(Ranked(chunk_id, score, _why(meaning, text)))
-    return sorted(ranked, key=lambda one: (-one.score, one.chunk_id))
+            ranked.append(_weighed(one, meaning, text))
+    return sorted(ranked, key=lambda one: (-one.score, one.chunk_id or ""))
 
 
-def _meaning(cosine: float) -> float:
+def rank_conversations(
+    found: Iterable[Evidence],
+    titles: Mapping[str, frozenset[str]],
+    rarity: Rarity,
+    least_cosine: float,
+    then: Collection[str] | None = None,
+) -> list[Ranked]:
+    """Each conversation once: the meaning of its nearest passage, and the words of its best one, or of all and the
+    title together. `titles`: the query's words in them, by conversation id; `then`: those of the time that the query
+    names, if it names one."""
+    of: dict[str, list[Evidence]] = {}
+    for one in found:
+        of.setdefault(one.conversation_id, []).append(one)
+    ranked = []
+    for conversation_id, passages in of.items():
+        sure = [(_meaning(one.cosine, least_cosine), rarity.confidence(one.words)) for one in passages]
+        best = max(zip(sure, passages, strict=True), key=lambda pair: (_both(*pair[0]), pair[1].chunk_id))[1]
+        together = titles.get(conversation_id, frozenset()).union(*(one.words for one in passages))
+        text = max(SPREAD * rarity.confidence(together), *(words for _, words in sure))
+        meaning = max(meaning for meaning, _ in sure)
+        if then is not None and conversation_id in then:
+            meaning = _both(THAT_TIME, max(meaning, *(FAINT * one.cosine for one in passages)))
+        elif then is not None:
+            meaning, text = OTHER_TIME * meaning, OTHER_TIME * text
+        if any(map(any, sure)) or (then is not None and conversation_id in then):
+            ranked.append(_weighed(best, meaning, text))
+        elif text:
+            ranked.append(Ranked(None, conversation_id, text, "title"))
+    return sorted(ranked, key=lambda one: (-one.score, one.conversation_id))
+
+
+def _weighed(one: Evidence, meaning: float, text: float) -> Ranked:
+    return Ranked(one.chunk_id, one.conversation_id, _both(meaning, text), _why(meaning, text))
+
+
+def _both(meaning: float, text: float) -> float:
+    return 1.0 - (1.0 - meaning) * (1.0 - text)
+
+
+def _meaning(cosine: float, least: float) -> float:
+    if cosine < least:
+        return 0.0
     return min(1.0, max(0.01, (cosine - COSINE_NOISE) / (COSINE_SURE - COSINE_NOISE)))
 
 

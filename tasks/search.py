@@ -1,14 +1,14 @@
 """Search: a question to the index worker, whose model stays loaded; no row, no trace.
 
-address ─▶ title ─▶ passages by their words and by their meaning, weighed in `tasks.ranking`
+address ─▶ title ─▶ passages by their words and by their meaning (`tasks.passages`), weighed in `tasks.ranking`
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from config.celery import celery_app
@@ -16,28 +16,29 @@ from config.errors import BackchannelError, Unavailable
 from config.logging import log
 from config.queues import SEARCH_QUEUE
 from config.settings import get_settings
-from storage import chunks, conversations, fulltext, indexes, queue
+from storage import chunks, conversations, fulltext, queue
 from storage.chunks import FoundChunk
-from storage.database import reading
+from storage.conversations import Outline
+from storage.database import Session, reading
 from storage.filters import NO_FILTERS, Filters
-from storage.tables import Conversation
-from storage.vectors import VectorIndex
 from storage.words import Query, parse, words
-from tasks.ranking import Ranked, Rarity, rank
-from workers import registry
+from tasks.dates import Period, period
+from tasks.excerpts import excerpt
+from tasks.passages import Found, Wanted, asked_words, find, narrowed
+from tasks.ranking import rank, rank_conversations
 from workers.ports import Passage
 
 SEARCH_TASK = "search.query"
-SNIPPET_CHARS = 320
 # Passages looked at for one search: the same for each of its pages, so that no hit moves from one page to another.
 POOL = 200
 MIN_POOL = 40  # for a prompt, which wants a few passages of several conversations
-# A conversation longer than this may still crowd the others out of its own questions; each one slows the index down.
-MOST_DROPPED = 1000
-# The vector index filters by a list of conversations up to this long; beyond it, much of what it finds is right anyway.
-MOST_WITHIN = 500
+MORE_PASSAGES = 5  # for one that is wanted: several may lead to the same answer
 # A mistyped title is worth this much of its likeness.
 NEAR_TITLE_WEIGHT = 0.6
+# Mistyped titles are looked for where less was found than this.
+ENOUGH = 5
+# What was said in the period that a query names, and nothing else: each is as good as the next.
+DATE_SCORE = 0.5
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 
@@ -93,100 +94,40 @@ def retrieve(question: Retrieval, timeout_s: float) -> list[Passage]:
 # --- passages ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    owner_id: str
-    query: Query
-    filters: Filters = NO_FILTERS
-    not_in: str | None = None
-
-
-def _passages(wanted: _Wanted, pool: int) -> list[tuple[FoundChunk, Ranked]]:
-    """Chunks above the noise, the surest first."""
-    query = wanted.query
-    with reading() as session:
-        index = indexes.serving(session, wanted.owner_id)
-        if index is None:
-            return []
-        # What is left out is fetched and dropped: the vector index finds next to nothing where most is filtered out.
-        dropped = chunks.ids_of(session, wanted.not_in, index) if wanted.not_in is not None else set()
-        frequencies = fulltext.frequencies(session, _asked_words(query))
-        rarity = Rarity(frequencies, fulltext.size(session))
-        more = min(len(dropped), MOST_DROPPED)
-        by_words = fulltext.search(session, wanted.owner_id, index, query, pool + more, wanted.filters)
-    matched = {chunk_id: held & frequencies.keys() for chunk_id, held in by_words if chunk_id not in dropped}
-    cosines = _near(wanted, index, pool + more, dropped)
-    ranked = rank(cosines, matched, rarity, get_settings().search_min_score)
-    with reading() as session:
-        rows = chunks.load(session, wanted.owner_id, [one.chunk_id for one in ranked])
-        shown = conversations.load(
-            session, wanted.owner_id, {row.conversation.id for row in rows.values()}, wanted.filters
-        )
-    allowed = _demands(query)
-    return [
-        (rows[one.chunk_id], one)
-        for one in ranked
-        if one.chunk_id in rows
-        and rows[one.chunk_id].conversation.id in shown
-        and (one.chunk_id in matched or allowed(rows[one.chunk_id].chunk.text))
-    ]
-
-
-def _near(wanted: _Wanted, index: str, limit: int, dropped: set[str]) -> dict[str, float]:
-    """Chunk id → cosine, of what lies nearest to the query's meaning."""
-    if not wanted.query.text.strip():
-        return {}
-    within = None
-    if not wanted.filters.is_empty:
-        with reading() as session:
-            ids = conversations.filtered_ids(session, wanted.owner_id, wanted.filters, MOST_WITHIN + 1)
-        if not ids:
-            return {}
-        within = ids if len(ids) <= MOST_WITHIN else None
-    embedder = registry.embedder_named(indexes.model_of(index))
-    if embedder is None:  # another model is configured now, and its index is not built yet
-        return {}
-    vector = embedder.embed([wanted.query.text], urgent=True)[0]
-    found = VectorIndex(index).query(vector, wanted.owner_id, limit, within=within)
-    return {chunk_id: cosine for chunk_id, cosine in found if chunk_id not in dropped}
-
-
-def _asked_words(query: Query) -> list[str]:
-    return list(dict.fromkeys((*query.terms, *(word for phrase in query.phrases for word in phrase))))
-
-
-def _demands(query: Query) -> Callable[[str], bool]:
-    """Whether a text that was found by its meaning has what is demanded and nothing that is excluded."""
-    if not query.phrases and not query.excluded:
-        return lambda _text: True
-
-    def holds(text: str) -> bool:
-        line = f" {' '.join(words(text))} "
-        return all(f" {' '.join(phrase)} " in line for phrase in query.phrases) and not any(
-            f" {' '.join(phrase)} " in line for phrase in query.excluded
-        )
-
-    return holds
-
-
 def find_passages(question: Retrieval) -> list[Passage]:
     """The best chunks, each once. A question that was found stands for the answer it got: that can be quoted."""
     # A question to a model is prose: its quotes and dashes demand nothing.
     asked = Query(question.text, parse(re.sub(r'["\-]', " ", question.text)).terms)
-    wanted = _Wanted(question.owner_id, asked, not_in=question.not_in)
-    near = _passages(wanted, max(MIN_POOL, 5 * question.limit))
+    found = find(
+        Wanted(question.owner_id, asked, not_in=question.not_in), max(MIN_POOL, MORE_PASSAGES * question.limit)
+    )
+    ranked = rank(found.passages, found.rarity, get_settings().search_min_score)[: MORE_PASSAGES * question.limit]
+    chunk_ids = [one.chunk_id for one in ranked if one.chunk_id is not None]
     with reading() as session:
-        questions = [found.chunk.message_id for found, _ in near if found.role == "user"]
-        answers = chunks.replies(session, questions, near[0][0].chunk.embedding_model) if questions else {}
+        rows = chunks.load(session, question.owner_id, chunk_ids)
+        questions = [row.chunk.message_id for row in rows.values() if row.role == "user"]
+        answers = chunks.replies(session, questions, found.index) if questions else {}
     passages: dict[str, Passage] = {}
-    for found, ranked in near:
-        chunk = answers.get(found.chunk.message_id, found.chunk)
-        about = found.conversation
-        passages.setdefault(chunk.id, Passage(chunk.text, about.id, about.title, chunk.message_id, ranked.score))
+    for one in ranked:
+        row = rows.get(one.chunk_id or "")
+        if row is None:
+            continue
+        reply, about = answers.get(row.chunk.message_id), row.conversation
+        chunk, message_id = (reply, reply.message_id) if reply else (row.chunk, row.message_id)
+        title = about.title if row.filename is None else f"{row.filename} ({about.title})"
+        passages.setdefault(chunk.id, Passage(chunk.text, about.id, title, message_id, one.score))
     return list(passages.values())[: question.limit]
 
 
 # --- conversations ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    conversation_id: str
+    why: str
+    score: float
+    chunk_id: str | None = None
 
 
 def find_conversations(
@@ -196,98 +137,116 @@ def find_conversations(
     offset: int,
     filters: Filters = NO_FILTERS,
     sort: tuple[str, str] = ("relevance", "desc"),
+    now: datetime | None = None,
 ) -> dict[str, Any]:
-    """By address, by title, then by the best passage; each conversation once. `sort`: (relevance|updated_at|created_at|
-    title, asc|desc)."""
-    query = parse(text)
-    hits = _by_name(owner_id, text, query, filters)
-    for found, ranked in _passages(_Wanted(owner_id, query, filters), POOL):
-        hit = hits.get(found.conversation.id)
-        if hit is None:
-            hit = hits[found.conversation.id] = _hit(found.conversation, ranked.why, ranked.score)
-        if hit["message_id"] is None:
-            hit |= {"message_id": found.chunk.message_id, "role": found.role, **_excerpt(found.chunk.text, query)}
-    for conversation_id, (row, share) in _near_titles(owner_id, query, filters).items():
-        hits.setdefault(conversation_id, _hit(row, "title", NEAR_TITLE_WEIGHT * share))
-    listed = _sorted(list(hits.values()), sort)
-    shown = [{name: value for name, value in hit.items() if name != "row"} for hit in listed[offset : offset + limit]]
-    return {"results": shown, "total": len(listed), "limit": limit, "offset": offset}
-
-
-def _by_name(owner_id: str, text: str, query: Query, filters: Filters) -> dict[str, dict[str, Any]]:
-    """Whose address was typed, then whose title holds every word; by conversation id, in that order."""
-    typed = text.split()
+    """By address, by title, then by what was said; each conversation once. `sort`: (relevance|updated_at|created_at|
+    title, asc|desc). `now`: from where "last week" is counted."""
+    when = period(text, now or datetime.now(UTC))
+    query = parse(when.rest if when else text)
+    found = find(Wanted(owner_id, query, filters, period=when), POOL)
     with reading() as session:
-        addressed = [row for url in _URL.findall(text) for row in conversations.with_url(session, owner_id, url)]
-        titled = [] if query.excluded else conversations.match_titles(session, owner_id, typed, POOL, filters)
-        kept = conversations.load(session, owner_id, [row.id for row in addressed], filters)
-    hits = {row.id: _hit(row, "url", 1.0) for row in addressed if row.id in kept}
-    for row in titled if typed else []:
-        hits.setdefault(row.id, _hit(row, "title", 1.0))
-    return hits
-
-
-def _near_titles(owner_id: str, query: Query, filters: Filters) -> dict[str, tuple[Conversation, float]]:
-    if query.phrases or query.excluded:
-        return {}
-    with reading() as session:
-        near = dict(fulltext.near_titles(session, owner_id, query.text, POOL))
-        rows = conversations.load(session, owner_id, near, filters)
+        hits = _by_name(session, owner_id, text, query, filters)
+        hits |= _by_passage(session, owner_id, found, filters, when, hits)
+        if when is not None and query.is_empty:
+            for conversation_id in conversations.recent_ids(session, owner_id, narrowed(filters, when), POOL):
+                hits.setdefault(conversation_id, _Hit(conversation_id, "date", DATE_SCORE))
+        if len(hits) < ENOUGH and not (query.phrases or query.excluded):
+            for near in _near_titles(session, owner_id, query, filters):
+                hits[near.conversation_id] = max(near, hits.get(near.conversation_id, near), key=lambda hit: hit.score)
+        page = _page(session, owner_id, list(hits.values()), sort, slice(offset, offset + limit))
+        shown = _shown(session, owner_id, page, asked_words(query))
     return {
-        conversation_id: (rows[conversation_id], near[conversation_id])
-        for conversation_id in near
-        if conversation_id in rows
+        "results": shown,
+        "total": len(hits),
+        "limit": limit,
+        "offset": offset,
+        "period": {"since": when.since.isoformat(), "until": when.until.isoformat()} if when else None,
+        "degraded": found.degraded,
     }
 
 
-def _hit(row: Conversation, why: str, score: float) -> dict[str, Any]:
+def _by_name(session: Session, owner_id: str, text: str, query: Query, filters: Filters) -> dict[str, _Hit]:
+    """Whose address was typed, then whose title holds every word; by conversation id, in that order."""
+    typed = text.split()
+    addressed = [row.id for url in _URL.findall(text) for row in conversations.with_url(session, owner_id, url)]
+    kept = conversations.titles(session, owner_id, addressed, filters)
+    hits = {id: _Hit(id, "url", 1.0) for id in addressed if id in kept}
+    if typed and not query.excluded:
+        for row in conversations.match_titles(session, owner_id, typed, POOL, filters):
+            hits.setdefault(row.id, _Hit(row.id, "title", 1.0))
+    return hits
+
+
+def _by_passage(
+    session: Session, owner_id: str, found: Found, filters: Filters, when: Period | None, named: Mapping[str, _Hit]
+) -> dict[str, _Hit]:
+    """What was said, and where in the conversations that were found by their names."""
+    ids = {one.conversation_id for one in found.passages}
+    titles = {
+        id: found.asked.intersection(words(title))
+        for id, title in conversations.titles(session, owner_id, ids, filters).items()
+    }
+    then = None if when is None else conversations.titles(session, owner_id, titles, narrowed(filters, when)).keys()
+    passages = [one for one in found.passages if one.conversation_id in titles]
+    hits = {}
+    for one in rank_conversations(passages, titles, found.rarity, get_settings().search_min_score, then):
+        name = named.get(one.conversation_id)
+        why, score = (name.why, name.score) if name else (one.why, one.score)
+        hits[one.conversation_id] = _Hit(one.conversation_id, why, score, one.chunk_id)
+    return hits
+
+
+def _near_titles(session: Session, owner_id: str, query: Query, filters: Filters) -> list[_Hit]:
+    near = fulltext.near_titles(session, owner_id, query.text, POOL)
+    kept = conversations.titles(session, owner_id, [id for id, _ in near], filters)
+    return [_Hit(id, "title", NEAR_TITLE_WEIGHT * share) for id, share in near if id in kept]
+
+
+def _page(
+    session: Session, owner_id: str, hits: list[_Hit], sort: tuple[str, str], page: slice
+) -> list[tuple[_Hit, Outline]]:
+    """Hits in the order that is wanted. Only an order that is not ours needs the rows of those on other pages."""
+    by, direction = sort
+    if by == "relevance":
+        named = [hit for hit in hits if hit.score == 1.0 and hit.why in ("url", "title")]
+        rest = [hit for hit in hits if not (hit.score == 1.0 and hit.why in ("url", "title"))]
+        rest.sort(key=lambda hit: -hit.score)
+        hits = (named + rest)[:: 1 if direction == "desc" else -1][page]
+    rows = {
+        row.id: row
+        for row in conversations.outlines(session, owner_id, [hit.conversation_id for hit in hits], NO_FILTERS)
+    }
+    listed = [(hit, rows[hit.conversation_id]) for hit in hits if hit.conversation_id in rows]
+    if by == "relevance":
+        return listed
+
+    def key(pair: tuple[_Hit, Outline]) -> tuple[Any, str]:
+        row = pair[1]
+        return row.title.casefold() if by == "title" else getattr(row, by), row.id
+
+    return sorted(listed, key=key, reverse=direction == "desc")[page]
+
+
+def _shown(
+    session: Session, owner_id: str, page: Sequence[tuple[_Hit, Outline]], asked: Sequence[str]
+) -> list[dict[str, Any]]:
+    found = chunks.load(session, owner_id, [hit.chunk_id for hit, _ in page if hit.chunk_id is not None])
+    return [_json(hit, row, found.get(hit.chunk_id or ""), asked) for hit, row in page]
+
+
+def _json(hit: _Hit, row: Outline, passage: FoundChunk | None, asked: Sequence[str]) -> dict[str, Any]:
     return {
-        "row": row,
         "conversation_id": row.id,
         "title": row.title,
         "source": row.source,
         "url": row.url,
         "created_at": row.created_at.isoformat(),
         "updated_at": row.updated_at.isoformat(),
-        "why": why,
-        "score": round(score, 4),
-        "message_id": None,
-        "role": None,
-        "snippet": None,
-        "highlights": [],
+        "why": hit.why,
+        "score": round(hit.score, 4),
+        "message_id": passage.message_id if passage else None,
+        "file_id": passage.file_id if passage else None,
+        "filename": passage.filename if passage else None,
+        "role": passage.role if passage else None,
+        **(excerpt(passage.chunk.text, asked) if passage else {"snippet": None, "highlights": []}),
     }
-
-
-def _sorted(hits: list[dict[str, Any]], sort: tuple[str, str]) -> list[dict[str, Any]]:
-    by, direction = sort
-    if by == "relevance":
-        first = {"url": 0, "title": 1}
-        named = [hit for hit in hits if hit["score"] == 1.0 and hit["why"] in first]
-        rest = sorted((hit for hit in hits if hit not in named), key=lambda hit: -hit["score"])
-        return (named + rest)[:: 1 if direction == "desc" else -1]
-    key = (lambda hit: hit["row"].title.casefold()) if by == "title" else (lambda hit: getattr(hit["row"], by))
-    return sorted(hits, key=key, reverse=direction == "desc")
-
-
-# --- what is shown of a passage ---------------------------------------------------------------------------------------
-
-
-def _excerpt(text: str, query: Query) -> dict[str, Any]:
-    cut = snippet(text, _asked_words(query))
-    return {"snippet": cut, "highlights": highlights(cut, _asked_words(query))}
-
-
-def snippet(text: str, asked: list[str]) -> str:
-    """About SNIPPET_CHARS around the first word of the query that occurs, else the beginning."""
-    found = [match.start() for word in asked if (match := re.search(rf"\b{re.escape(word)}", text, re.IGNORECASE))]
-    middle = min(found, default=0)
-    start = max(0, min(middle - SNIPPET_CHARS // 3, len(text) - SNIPPET_CHARS))
-    cut = text[start : start + SNIPPET_CHARS].strip()
-    return f"{'…' if start else ''}{cut}{'…' if start + SNIPPET_CHARS < len(text) else ''}"
-
-
-def highlights(text: str, asked: list[str]) -> list[tuple[int, int]]:
-    """Where the query's words stand in a snippet: [start, end) in characters, in order. Marking is left to whoever
-    shows it: text from anywhere never becomes markup here."""
-    wanted = set(asked)
-    return [match.span() for match in re.finditer(r"[^\W_]+", text) if wanted.intersection(words(match.group()))]

@@ -8,8 +8,9 @@ from contextlib import closing
 from typing import Any
 
 from config.errors import Conflict, Unavailable, Unusable
+from config.prompts import SUMMARY
 from config.queues import Kind
-from storage import conversations, jobs, llm_defaults, messages, queue, summaries
+from storage import conversations, jobs, llm_defaults, messages, prompts, queue, summaries, usage
 from storage.database import Session, reading
 from storage.jobs import NewJob
 from storage.tables import Conversation, Job
@@ -19,7 +20,6 @@ from tasks.run import JobRun, Outcome
 from workers.ports import Completion, Delta, Summarizer, SummaryRequest, SummaryStep, Turn
 from workers.summaries.choice import summarizer
 
-PROMPT_TYPE = "summary"
 # Below what a person asks for: nobody waits for these.
 REQUESTED_PRIORITY = 2
 
@@ -59,7 +59,8 @@ def summarize(run: JobRun) -> Outcome:
         shown = messages.path(session, conversation.id)
         parts = summaries.parts(session, conversation.id)
         earlier = summaries.find(session, conversation.id)
-        default = llm_defaults.resolve(session, run.owner_id, PROMPT_TYPE)
+        default = llm_defaults.resolve(session, run.owner_id, SUMMARY)
+        instruction = prompts.custom(session, SUMMARY)
     turns = tuple(
         Turn("user" if message.role == "user" else "assistant", message.content, message.created_at)
         for message in shown
@@ -68,7 +69,7 @@ def summarize(run: JobRun) -> Outcome:
     if not turns:
         raise Unusable("This conversation has no messages to summarise.")
     run.restore_text()
-    chosen = summarizer(run.input.get("model"), default, waiting(run))
+    chosen = summarizer(run.input.get("model"), default, waiting(run), instruction)
     run.emit("status", status="summarizing", model=chosen.name)
     writing = _Writing(run, conversation, earlier.place if earlier is not None else None)
     request = SummaryRequest(
@@ -163,6 +164,7 @@ class _Writing:
             written = summaries.write(session, self._id, replace_edited=replace_edited, **values)
             if written is kept:
                 raise Unavailable("A person changed the summary at this very moment.")
+            usage.add(session, self._run.owner_id, completion.prompt_tokens, completion.completion_tokens)
             if self._used:
                 summaries.drop_parts(session, self._id, but=self._used)
 

@@ -14,6 +14,7 @@ from storage.database import reading, transaction
 from storage.tables import Job
 from tasks.base import bury_or_put_back
 from tasks.embeddings import embed_leftovers
+from tasks.files import remove_gone_objects, store_leftovers
 
 BATCH = 500
 
@@ -71,5 +72,7 @@ def purge() -> None:
     with reading() as session:
         needed = backlog.needed_blobs(session)
     files = blobs.purge(needed, older_than_s=24 * 3600, now_s=time.time())
-    if removed or files:
-        log.info("purged", jobs=removed, files=files)
+    objects = remove_gone_objects()
+    store_leftovers()
+    if removed or files or objects:
+        log.info("purged", jobs=removed, files=files, objects=objects)

@@ -90,6 +90,7 @@ def _load_models() -> None:
             else {"name": embedding, "state": "failed", "detail": detail}
         )
         if detail is None:
+            _load("emotion", get_settings().emotion_model or "default", registry.emotion)  # or the first who asks waits
             embed_anew_where_the_model_changed(registry.embedder().name)
     me.state = "ready"
     _leases.tell()

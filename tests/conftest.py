@@ -15,7 +15,11 @@ import pytest
 RUN_DIR = Path(tempfile.mkdtemp(prefix="bc-tests-"))
 RUN_DIR.chmod(0o711)  # PostgreSQL runs as its own user below it
 _OTHERS = ("DATABASE_URL", "CHROMA_URL", "AUTH_MODE", "HOST", "PORT", "CORS_ORIGINS", "FRONTEND_URL", "ALLOWED_HOSTS")
-for _name in [name for name in os.environ if name.startswith(("POSTGRES_", "MODEL_", "EMBEDDING_")) or name in _OTHERS]:
+for _name in [
+    name
+    for name in os.environ
+    if name.startswith(("POSTGRES_", "MODEL_", "EMBEDDING_", "AWS_", "VISION_")) or name in _OTHERS
+]:
     del os.environ[_name]
 os.environ["REDIS_URL"] = f"unix://{RUN_DIR}/redis/redis.sock"
 os.environ["DATA_DIR"] = str(RUN_DIR / "data")
@@ -23,6 +27,7 @@ os.environ["LOG_LEVEL"] = "WARNING"
 
 from config.settings import Settings, reset_settings  # noqa: E402
 from tests import servers  # noqa: E402
+from tests.standins import s3  # noqa: E402
 
 Settings.model_config["env_file"] = None  # a developer's .env names a database that no test may touch
 
@@ -62,6 +67,21 @@ def _postgres_schema(_postgres: str) -> str:
 def chroma() -> Iterator[str]:
     with servers.chroma_server(RUN_DIR / "chroma") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[s3.S3]:
+    with s3.s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(_s3: s3.S3, settings: pytest.MonkeyPatch) -> s3.S3:
+    """An empty bucket, which the settings name."""
+    for name, value in _s3.environment.items():
+        settings.setenv(name, value)
+    reset_settings()
+    return s3.emptied(_s3)
 
 
 @pytest.fixture

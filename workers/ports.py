@@ -1,7 +1,8 @@
 """What tasks ask of workers: the ports and the plain data that crosses them.
 
 Nothing here knows a database row, a queue or a web request. Adapters live beside this file, one per folder:
-`llm/` (LanguageModel), `summaries/` (Summarizer), `embedding/` (Embedder), `importers/` (Importer).
+`llm/` (LanguageModel), `summaries/` (Summarizer), `embedding/` (Embedder), `emotion/` (Emotion),
+`importers/` (Importer).
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class ChatRequest:
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """Natural logarithms under the model's own distribution, before temperature and cuts. `token` is its text where
-    the model knows it as text only; of ids, `spellings` are the bytes, the token's own first and then those in `top`."""
+    the model knows it as text only; of ids, `spellings` are the bytes: the token's own, then those in `top`."""
 
     token: int | str
     logprob: float
@@ -245,6 +246,37 @@ class Embedder(Protocol):
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
+
+
+# --- emotions --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Feeling:
+    """What a text sounds like: each label's share, 1 in all, and who says so."""
+
+    scores: dict[str, float]
+    backend: str
+
+    @property
+    def label(self) -> str:
+        return max(self.scores, key=lambda label: self.scores[label])
+
+    @property
+    def confidence(self) -> float:
+        return self.scores[self.label]
+
+
+class Emotion(Protocol):
+    """The emotion of what somebody wrote. Labels: anger, disgust, fear, joy, neutral, sadness, surprise, or what the
+    model of the settings has. Thread-safe."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    def classify(self, text: str) -> Feeling:
+        """Of a long text, by its beginning."""
+        ...
 
 
 # --- importers -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from config import catalogue
 from config.catalogue import EXTRACTIVE, LOCAL
 from config.errors import ModelUnavailable, Unusable
 from config.settings import get_settings
-from workers.ports import Embedder, LanguageModel
+from workers.ports import Embedder, Emotion, LanguageModel
 from workers.remotes import Remotes
 from workers.residents import Residents
 
@@ -28,6 +28,8 @@ _residents: Residents[LocalModel] | None = None
 _remotes: Remotes | None = None
 _extractive: ExtractiveAnswerer | None = None
 _embedder: Embedder | None = None
+_emotion_lock = threading.Lock()
+_emotion: Emotion | None = None
 _former: tuple[str, Embedder | None] | None = None  # of an index that another model made
 
 
@@ -169,6 +171,28 @@ def embedder_named(name: str) -> Embedder | None:
         if _former is None or _former[0] != name:
             _former = (name, _open_embedder(name))
         return _former[1]
+
+
+def emotion() -> Emotion:
+    """Of text, by the model of the settings; where that cannot be loaded, or none is set, by the embedder."""
+    global _emotion  # noqa: PLW0603
+    with _emotion_lock:
+        if _emotion is None:
+            _emotion = _open_emotion(get_settings().emotion_model)
+        return _emotion
+
+
+def _open_emotion(folder: str) -> Emotion:
+    from workers.emotion.prototypes import PrototypeEmotion
+
+    if folder:
+        from workers.emotion.classifier import ClassifierEmotion
+
+        try:
+            return ClassifierEmotion(folder, threads=get_settings().embedding_threads or None)
+        except ModelUnavailable as error:
+            log.error("emotions are told by the embedding model instead: %s", error.detail)
+    return PrototypeEmotion(embedder())
 
 
 def _open_embedder(name: str) -> Embedder | None:

@@ -41,7 +41,7 @@ def job_ids(kind: str | None = None) -> list[str]:
 
 def fail(job_id: str, code: str = "boom", message: str = "It broke.") -> None:
     """As a worker would, listeners told."""
-    from api.waiting import log_end
+    from storage.endings import log_end
 
     claimed = factories.claim(job_id)
     assert claimed is not None

@@ -144,6 +144,8 @@ UNUSABLE_OPTIONS: list[Json] = [
     {"model": "x" * 201},
     {"use_rag": "perhaps"},
     {"cancel_on_disconnect": "perhaps"},
+    {"cache": "perhaps"},
+    {"emotion": "perhaps"},
     {"session_id": 5},
     {"response_format": {"type": "nope"}},
     {"response_format": {"type": "json_schema", "nope": 1}},
@@ -184,7 +186,7 @@ def test_usable_options_reach_the_job(client: Client) -> None:
         "model": "m", "system": "Be kind.", "temperature": 0, "top_p": 1, "top_k": 0, "min_p": 0, "seed": 2**32 - 1,
         "max_tokens": 1, "stop": "END", "response_format": {"type": "json_schema", "schema": {"type": "object"}},
         "repeat_penalty": 2, "frequency_penalty": -2, "presence_penalty": 2, "logit_bias": {"0": -100, "9999999": 100},
-        "logprobs": 20, "deadline_s": 86_400,
+        "logprobs": 20, "deadline_s": 86_400, "cache": True, "emotion": True,
     }  # fmt: skip
     job_id = ask_later(client, **options).json()["id"]
     kept = factories.load(job_id).input

@@ -34,7 +34,7 @@ def brought_in(data: bytes) -> Any:
 
 def rows() -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     with reading() as session:
-        found, _ = conversations.page(session, LOCAL_OWNER, source=None, limit=100, offset=0)
+        found, _ = conversations.page(session, LOCAL_OWNER, limit=100, offset=0)
         return sorted(
             ((_without(row, _OWN), _messages(messages.tree(session, row.id))) for row in found),
             key=lambda pair: (pair[0]["source"], pair[0]["native_id"]),

@@ -75,6 +75,25 @@ def test_any_json_to_chat(client: Client, body: object) -> None:
 
 
 @many
+@given(body=close_to(text=text, prompt=text, session_id=text, cache=st.booleans(), emotion=st.booleans()) | anything)
+@pytest.mark.parametrize("path", ["/api/text-chat", "/chat"])
+def test_any_json_to_the_other_chats(client: Client, path: str, body: object) -> None:
+    send(client, path, body)
+
+
+states = close_to(
+    character=st.sampled_from(["faithh", "pulse"]), status=st.just("online") | text, activity=st.just("idle") | text
+)
+
+
+@many
+@given(body=states | anything)
+def test_any_json_to_an_avatar(client: Client, body: object) -> None:
+    send(client, "/api/avatar/state", body)
+    check(client.get("/api/avatar/state"))
+
+
+@many
 @given(body=st.binary(max_size=60))
 def test_any_bytes(client: Client, body: bytes) -> None:
     for path, media in (("/api/jobs", "application/json"), ("/api/imports", "multipart/form-data; boundary=a")):
@@ -83,7 +102,16 @@ def test_any_bytes(client: Client, body: bytes) -> None:
     check(client.post("/api/imports", content=framed, headers={"content-type": "multipart/form-data; boundary=a"}))
 
 
-PATHS = ("/api/jobs", "/api/jobs/x/events", "/api/conversations", "/api/chat/history", "/api/imports/x/items")
+PATHS = (
+    "/api/jobs",
+    "/api/jobs/x/events",
+    "/api/conversations",
+    "/api/chat/history",
+    "/api/imports/x/items",
+    "/api/sessions",
+    "/chat/history",
+    "/api/workspace/scan",
+)
 
 
 @many
@@ -96,7 +124,9 @@ def test_any_query(client: Client, query: list[tuple[str, str]], raw: str, path:
 
 @many
 @given(name=st.binary(min_size=1, max_size=20))
-@pytest.mark.parametrize("path", ["/api/jobs/{}", "/api/conversations/{}", "/{}"])
+@pytest.mark.parametrize(
+    "path", ["/api/jobs/{}", "/api/conversations/{}", "/{}", "/chat/history/{}", "/api/sessions/{}/history"]
+)
 def test_any_path(client: Client, name: bytes, path: str) -> None:
     check(client.get(path.format("".join(f"%{byte:02x}" for byte in name))))
 

@@ -127,7 +127,7 @@ def test_a_local_model_is_as_the_worker_says(client: Client, resident: list[Json
     (model,) = response.json()["models"]["local"]["available"]
     assert model == {
         "id": "tiny", "name": "tiny", "status": status, "context_tokens": None, "bytes": 1000, "repo": "owner/repo",
-        "abilities": ["grammar", "json_schema"], **more,
+        "abilities": ["grammar", "json_schema", "tools"], **more,
     }  # fmt: skip
     assert str(path.parent) not in response.text
 

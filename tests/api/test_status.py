@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -9,7 +12,9 @@ from litestar.testing import TestClient
 from config.settings import reset_settings
 from storage import chunks, database, presence
 from storage.connections import close_clients
+from storage.ids import new_id
 from storage.presence import WorkerPresence
+from storage.vectors import VectorIndex
 from tests import factories
 from tests.api.conftest import Start
 
@@ -40,6 +45,19 @@ def test_status_without_workers_is_degraded(client: Client) -> None:
     assert body["queues"]["noop"] == {"queued": 0, "running": 0, "limit": 10_000}
     assert {"uptime", "cpu_usage", "memory_usage"} <= body["server"].keys()
     assert body["server"]["listeners"] == 0
+
+
+def test_status_counts_what_is_there(start: Start, chroma: str, tmp_path: Path) -> None:
+    client = start(CHROMA_URL=chroma, WORKSPACE_DIR=str(tmp_path / "project"))
+    before = client.get("/api/status").json()
+    told = before["services"]["chromadb"]
+    assert (told["status"], told["health"], told["documents"]) == ("online", True, 0)
+    VectorIndex(f"status-{new_id()}").upsert(["a"], np.ones((1, 4), np.float32), [{"owner_id": "x"}])
+    client.post("/api/chat", json={"message": "Hello"}, headers={"prefer": "respond-async"})
+    body = client.get("/api/status").json()
+    assert body["services"]["chromadb"]["collections"] == told["collections"] + 1
+    assert (before["server"]["active_sessions"], body["server"]["active_sessions"]) == (0, 1)
+    assert body["workspace"] == {"upload_folder": "blobs", "uploaded_files": 0, "folder": "project"}
 
 
 def test_status_tells_of_queues_and_workers(client: Client) -> None:

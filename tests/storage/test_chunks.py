@@ -51,6 +51,16 @@ def test_chunks_of_a_deleted_message_or_conversation_are_not_found(database: str
         assert chunks.ids_of(session, removed, "m") == set()
 
 
+def test_where_chunks_belong_is_told_to_their_owner(database: str) -> None:
+    conversation_id = factories.conversation()
+    chunk(conversation_id, "one")
+    with reading() as session:
+        assert chunks.places(session, LOCAL_OWNER, ["one", "unknown"]) == {"one": conversation_id}
+        assert chunks.places(session, factories.owner(), ["one"]) == chunks.places(session, LOCAL_OWNER, []) == {}
+        assert chunks.texts(session, ["one", "unknown"]) == {"one": "some words"}
+        assert chunks.texts(session, []) == {}
+
+
 def test_removing_and_adding_nothing_is_allowed(database: str) -> None:
     conversation_id = factories.conversation()
     chunk(conversation_id, "a")

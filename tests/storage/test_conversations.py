@@ -8,6 +8,7 @@ from config.errors import Conflict, NotFound
 from storage import conversations, messages
 from storage.conversations import Upserted
 from storage.database import is_duplicate, reading, transaction
+from storage.filters import Filters
 from storage.tables import LOCAL_OWNER, Conversation
 from tests import factories
 from tests.factories import imported, imported_conversation, imported_message
@@ -210,11 +211,11 @@ def test_pages(database: str) -> None:
     with transaction() as session:
         conversations.touch(session, ids[0])
     with reading() as session:
-        rows, total = conversations.page(session, LOCAL_OWNER, source=None, limit=3, offset=0)
+        rows, total = conversations.page(session, LOCAL_OWNER, limit=3, offset=0)
         assert ([row.title for row in rows], total) == (["0", "4", "3"], 6)
-        rows, _ = conversations.page(session, LOCAL_OWNER, source=None, limit=3, offset=3)
+        rows, _ = conversations.page(session, LOCAL_OWNER, limit=3, offset=3)
         assert [row.title for row in rows] == ["2", "1", "Imported"]
-        rows, total = conversations.page(session, LOCAL_OWNER, source="chatgpt", limit=3, offset=0)
+        rows, total = conversations.page(session, LOCAL_OWNER, Filters(source="chatgpt"), limit=3, offset=0)
         assert ([row.title for row in rows], total) == (["Imported"], 1)
 
 

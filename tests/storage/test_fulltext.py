@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import text as sql
 
 from storage import chunks, conversations, fulltext
 from storage.database import reading, transaction
@@ -27,7 +28,7 @@ def chunk(text: str, conversation_id: str | None = None, owner_id: str = LOCAL_O
 
 def found(query: str, owner_id: str = LOCAL_OWNER) -> list[str]:
     with reading() as session:
-        return [chunk_id for chunk_id, _ in fulltext.search(session, owner_id, "m", parse(query), 10)]
+        return [match.chunk_id for match in fulltext.search(session, owner_id, "m", parse(query), 10)]
 
 
 def test_any_word_is_found_and_more_of_them_come_first() -> None:
@@ -92,6 +93,51 @@ def test_rare_and_common_words_are_told_apart() -> None:
             "absent": 0,
         }
         assert fulltext.frequencies(session, []) == {}
+
+
+def test_common_words_are_left_out_where_a_rarer_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fulltext, "COMMON", 3)
+    plain = [chunk("common everywhere") for _ in range(5)]
+    both, rare = chunk("common rare everywhere"), chunk("rare alone")
+
+    def selected(query: str) -> set[str]:
+        asked = parse(query)
+        with reading() as session:
+            counts = fulltext.frequencies(session, asked.terms)
+            matches = fulltext.search(session, LOCAL_OWNER, "m", asked, 10, frequencies=counts)
+        return {match.chunk_id for match in matches}
+
+    assert selected("common rare") == {both, rare}
+    assert selected("common everywhere") == {*plain, both}  # nothing rarer: those that hold every one
+    assert selected("everywhere alone common") == {rare}
+    assert selected('common "rare everywhere"') == {both}
+
+
+def test_an_owner_with_few_chunks_finds_them_behind_everybody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fulltext, "WIDER", (1, 2))
+    stranger_id = factories.owner()
+    about = factories.conversation(stranger_id)
+    for _ in range(9):
+        chunk("shared", about, stranger_id)
+    mine = chunk("shared, and said with many more words than others need for it")
+    with reading() as session:
+        matches = fulltext.search(session, LOCAL_OWNER, "m", parse("shared"), 2)
+    assert [(match.chunk_id, "shared" in match.words) for match in matches] == [(mine, True)]
+
+
+def test_postgresql_searches_by_its_index(database: str) -> None:
+    if database != "postgresql":
+        pytest.skip("SQLite has no other way")
+    about = factories.conversation()
+    row = {"conversation_id": about, "message_id": new_id(), "start": 0, "end": 9, "embedding_model": "m"}
+    with transaction() as session:
+        texts = [f"filler number {number}" for number in range(3000)]
+        chunks.add(session, [row | {"id": new_id(), "text": text, "created_at": utcnow()} for text in texts])
+        session.execute(sql("SET LOCAL enable_seqscan = off"))  # what it may do, not what so few rows are worth
+        explained = sql("EXPLAIN SELECT 1 FROM chunk_words WHERE words @@ to_tsquery('simple', '2999')")
+        plan = " ".join(session.execute(explained).scalars())
+    assert "ix_chunk_words" in plan
+    assert len(found("2999")) == 1
 
 
 def test_words_go_with_their_chunk_and_their_conversation() -> None:

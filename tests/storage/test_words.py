@@ -17,6 +17,7 @@ from storage.words import MAX_TERMS, MAX_WORD, parse, words
         ("Hello, World!", ["hello", "world"]),
         ("ERR_4471-x in foo.py", ["err", "4471", "x", "in", "foo", "py"]),
         ("Crème BRÛLÉE straße İstanbul", ["creme", "brulee", "strasse", "istanbul"]),
+        ("Yıldırım Łódź Ørsted Æther", ["yildirim", "lodz", "orsted", "aether"]),
         ("ﬁne ２０２４", ["fine", "2024"]),
         ("机器学习 is ML", ["机器", "器学", "学习", "is", "ml"]),
         ("猫", ["猫"]),

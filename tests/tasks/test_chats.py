@@ -32,7 +32,7 @@ TEXT = " ".join(WORDS) + " "
 class Scripted:
     """A model that says WORDS, one token each, and goes on where it is told."""
 
-    name = "scripted"
+    name = provider = "scripted"
     context_tokens = 400
 
     def __init__(self) -> None:

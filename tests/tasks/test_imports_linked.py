@@ -37,7 +37,7 @@ def imported(**given: Any) -> Any:
 
 def listed() -> list[tuple[str, str | None]]:
     with reading() as session:
-        rows, _ = conversations.page(session, LOCAL_OWNER, source=None, limit=50, offset=0)
+        rows, _ = conversations.page(session, LOCAL_OWNER, limit=50, offset=0)
         return [(row.title, row.url) for row in rows]
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import redis
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.errors import Unavailable
 from config.queues import Kind
-from storage import conversations, queue
+from config.settings import reset_settings
+from storage import conversations, queue, vectors
 from storage.database import transaction
 from storage.tables import LOCAL_OWNER
-from tasks import search
+from tasks import passages, search
 from tasks.base import run_job
 from tasks.embeddings import request_embedding
-from tasks.search import Retrieval, find_conversations, find_passages, snippet
+from tasks.leases import Leases
+from tasks.search import Retrieval, find_conversations, find_passages
 from tests import factories
 
 GARDEN = ("When do I prune roses?", "Prune roses in early spring, before the buds open.")
@@ -208,6 +212,129 @@ def test_the_conversation_that_asks_does_not_crowd_out_the_others() -> None:
     assert [passage.conversation_id for passage in passages] == [elsewhere]
 
 
+@searching
+def test_a_conversation_is_found_by_words_that_stand_in_different_messages() -> None:
+    both = said("The invoice of Teakwood is open.", "Then remind Oyelaran of it.", native_id="a")
+    for number in range(8):
+        said(f"Teakwood is hard, take number {number}.", "Use oil.", native_id=f"b{number}")
+    index()
+    assert found("teakwood oyelaran")[0][0] == both
+
+
+@searching
+def test_a_title_speaks_for_what_was_said() -> None:
+    titled = said("It only clicks.", native_id="a", title="Car battery")
+    for number in range(8):
+        said(f"It only clicks, said number {number}.", native_id=f"b{number}")
+    index()
+    assert found("battery clicks")[0][0] == titled
+
+
+# --- when it was said
+
+
+def dated(text: str, native_id: str, day: datetime) -> str:
+    conversation_id = said(text, native_id=native_id)
+    with transaction() as session:
+        row = conversations.get(session, conversation_id, LOCAL_OWNER)
+        row.created_at = row.updated_at = day
+        session.add(row)
+    return conversation_id
+
+
+@searching
+def test_what_was_said_at_the_named_time_comes_first() -> None:
+    then = dated("Prune roses in spring.", "a", datetime(2024, 3, 9, tzinfo=UTC))
+    other = dated("Prune roses in spring, roses.", "b", datetime(2023, 3, 9, tzinfo=UTC))
+    index()
+    assert [hit for hit, _ in found("prune roses in March 2024")] == [then, other]
+    assert [hit for hit, _ in found("prune roses from 2023-03-09")] == [other, then]
+    answered = find_conversations(LOCAL_OWNER, "roses on 9 March 2024", 5, 0)
+    assert answered["period"] == {"since": "2024-03-08T10:00:00+00:00", "until": "2024-03-10T14:00:00+00:00"}
+    assert find_conversations(LOCAL_OWNER, "prune roses", 5, 0)["period"] is None
+
+
+@searching
+def test_a_time_alone_lists_what_was_said_then() -> None:
+    first = dated("Prune roses.", "a", datetime(2024, 3, 9, tzinfo=UTC))
+    later = dated("Bake bread.", "b", datetime(2024, 3, 20, tzinfo=UTC))
+    dated("Something else.", "c", datetime(2024, 5, 1, tzinfo=UTC))
+    index()
+    assert found("March 2024") == [(later, "date"), (first, "date")]
+    now = datetime(2024, 4, 2, tzinfo=UTC)
+    hits = find_conversations(LOCAL_OWNER, "last month", 5, 0, now=now)["results"]
+    assert {hit["conversation_id"] for hit in hits} == {first, later}
+
+
+# --- when a part is away
+
+
+@searching
+def test_without_the_vector_index_words_and_titles_answer_and_say_so(settings: pytest.MonkeyPatch) -> None:
+    titled = said("something else", native_id="a", title="Roses of my garden")
+    passage = said(*GARDEN, native_id="b")
+    index()
+    settings.setenv("CHROMA_URL", "http://127.0.0.1:9")
+    reset_settings()
+    answered = find_conversations(LOCAL_OWNER, "roses", 5, 0)
+    assert [(hit["conversation_id"], hit["why"]) for hit in answered["results"]] == [
+        (titled, "title"),
+        (passage, "text"),
+    ]
+    assert answered["degraded"] == "Found by words and titles only: the vector index cannot be reached."
+    assert find_passages(Retrieval(LOCAL_OWNER, "prune roses", 5))[0].conversation_id == passage
+
+
+@searching
+def test_while_the_embedding_model_loads_words_answer(held: Leases) -> None:
+    passage = said(*GARDEN, native_id="b")
+    index()
+    held.me.models = {"embedding": {"name": "m", "state": "loading"}}
+    answered = find_conversations(LOCAL_OWNER, "prune roses", 5, 0)
+    assert [hit["conversation_id"] for hit in answered["results"]] == [passage]
+    assert "still being loaded" in answered["degraded"]
+    held.me.models = {"embedding": {"name": "m", "state": "ready"}}
+    assert find_conversations(LOCAL_OWNER, "prune roses", 5, 0)["degraded"] is None
+
+
+@searching
+def test_a_vector_index_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    passage = said(*GARDEN, native_id="b")
+    index()
+    released = threading.Event()
+    monkeypatch.setattr(passages, "MEANING_S", 0.05)
+    monkeypatch.setattr(vectors.VectorIndex, "query", lambda *_, **__: released.wait(30) and [])
+    answered = find_conversations(LOCAL_OWNER, "prune roses", 5, 0)
+    released.set()
+    assert [hit["conversation_id"] for hit in answered["results"]] == [passage]
+    assert "takes too long" in answered["degraded"]
+
+
+@searching
+def test_an_owner_with_few_passages_among_many_finds_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the nearest vectors of all owners none may be theirs; then theirs alone are asked for."""
+    monkeypatch.setattr(search, "POOL", 4)
+    monkeypatch.setattr(passages, "MOST_OF_ALL", 8)
+    for number in range(30):
+        said("Prune roses in early spring.", native_id=f"a{number}")
+    other = factories.owner()
+    theirs = said("Prune roses in early spring, somebody said.", native_id="x", owner_id=other)
+    index()
+    index(other)
+    assert found("prune roses in early spring", other) == [(theirs, "text+vector")]
+
+
+WILD = ["\x00", '"' * 9, "-" * 9, "2024-02-31", "in 0000", "99999 days ago", "999 years ago", "https://", "%_%"]
+
+
+@searching
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=60) | st.sampled_from(WILD))
+def test_any_text_may_be_asked(text: str) -> None:
+    answered = find_conversations(LOCAL_OWNER, text.replace("\0", " "), 5, 0)
+    assert answered["total"] >= len(answered["results"])
+
+
 # --- question and answer
 
 
@@ -249,32 +376,3 @@ def test_retrieval_without_a_worker_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         search.retrieve(Retrieval(LOCAL_OWNER, "x", 5), 0.05)
     assert queue.length("search") == 1
-
-
-# --- snippets
-
-
-def test_a_snippet_is_around_the_first_word_found() -> None:
-    text = "a " * 400 + "needle in the middle " + "b " * 400
-    cut = snippet(text, ["NEEDLE"])
-    assert "needle in the middle" in cut
-    assert cut.startswith("…")
-    assert cut.endswith("…")
-    assert len(cut) <= search.SNIPPET_CHARS + 2
-
-
-def test_highlights_are_places_not_markup() -> None:
-    text = "Die Rösen <b>roses</b> rosette"
-    assert [text[start:end] for start, end in search.highlights(text, ["roses", "rosen"])] == ["Rösen", "roses"]
-
-
-def test_a_short_text_is_its_own_snippet() -> None:
-    assert snippet("short", ["nothing"]) == "short"
-    assert snippet("", []) == ""
-
-
-@given(text=st.text(max_size=2000), words=st.lists(st.text(min_size=1, max_size=5), max_size=4))
-def test_snippets_are_bounded_pieces_of_the_text(text: str, words: list[str]) -> None:
-    cut = snippet(text, words)
-    assert len(cut) <= search.SNIPPET_CHARS + 2
-    assert cut.removeprefix("…").removesuffix("…") in text

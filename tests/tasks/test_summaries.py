@@ -13,7 +13,7 @@ import redis
 from config.errors import ModelUnavailable
 from config.queues import Kind
 from config.settings import reset_settings
-from storage import conversations, summaries
+from storage import conversations, prompts, summaries
 from storage.database import reading, transaction
 from storage.events import EventLog
 from storage.tables import LOCAL_OWNER, Job, Summary
@@ -283,6 +283,13 @@ def test_a_model_that_is_not_there_yet_is_waited_for(model: Scripted) -> None:
     result_of(job_id)
 
 
+def test_an_admins_own_prompt_is_used(model: Scripted) -> None:
+    with transaction() as session:
+        prompts.write(session, "summary", "In rhymes.", LOCAL_OWNER)
+    summarised(talk(4))
+    assert model.requests[0].messages[0].content == "In rhymes."
+
+
 # --- people
 
 
@@ -332,6 +339,8 @@ def test_a_conversation_deleted_before(model: Scripted) -> None:
     conversation = talk(4)
     job_id = ask(conversation)
     remove(conversation)
+    assert factories.load(job_id).status == "cancelled"
+    job_id = ask(conversation)  # by somebody who saw it a moment before
     run_job(job_id)
     assert failed(job_id)["code"] == "conflict"
 

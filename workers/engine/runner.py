@@ -89,7 +89,9 @@ class Runner:
         """Decodes the steps together; returns those that draw, with the place of their logits.
         Raises CacheFull, DecodeFailed."""
         batch, count, places = self._batch, 0, []
-        for step in steps:
+        # With split caches llama.cpp decodes together only what stands in the order of the caches: in any other order
+        # eight steps took twice the time.
+        for step in sorted(steps, key=lambda step: step.slot):
             end = count + step.count
             assert end <= self.batch
             batch.token_ids[count:end] = step.tokens

@@ -32,7 +32,7 @@ class Limits:
     batch: int = 512
     prefill_chunk: int = 512
     min_chunk: int = 16
-    pause_s: float = 0.5
+    pause_s: float = 1.0  # with half of it prompts are read in pieces so small that a burst costs a tenth more
     step_s: float = 1.0  # longest step while nobody's stream waits: what a cancel or a newcomer may have to wait
     age_s: float = 30.0
     quantum: int = 32

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.importers.values import fenced, link, one_line, quoted, whole
+from workers.importers.values import fenced, link, one_line, quoted, scalar, whole
 from workers.ports import Visibility
 
 Json = dict[str, Any]
@@ -82,7 +82,7 @@ def _piece(part: Any, parts: list[Any], rendered: Rendered) -> str:
         spoken = any(isinstance(other, dict) and other.get("content_type") == "audio_transcription" for other in parts)
         return "" if spoken else "[audio]"
     if kind not in ("audio_transcription", "text", None):
-        rendered.unknown = one_line(str(kind))[:80]
+        rendered.unknown = one_line(scalar(kind))[:80]
     return _any_text(part)
 
 

@@ -59,7 +59,7 @@ def _artifact(given: Json) -> str | None:
     content = given.get("content")
     if given.get("command") == "update" or not isinstance(content, str) or not content.strip():
         return None
-    title = values.one_line(str(given.get("title") or given.get("id") or "Artifact"))
+    title = values.one_line(values.scalar(first_of(given, "title", "id") or "Artifact"))
     kind, language = text_or_none(given.get("type")) or "", text_or_none(given.get("language")) or ""
     if kind == "text/markdown":
         return f"**{title}**\n\n{content}"
@@ -79,8 +79,8 @@ def _result(content: Any, turn: Turn, notes: Notes) -> str:
         if kind == "text":
             pieces.append(any_text(item))
         elif kind == "knowledge":
-            title, url = item.get("title"), item.get("url")
-            heading = values.link(str(title or url or ""), str(url or ""))
+            title, url = values.scalar(item.get("title") or ""), values.scalar(item.get("url") or "")
+            heading = values.link(title or url, url)
             pieces.append(f"{heading}\n\n{any_text(item)}".strip())
         elif kind == "image":
             pieces.append("[image]")

@@ -119,7 +119,7 @@ def _turn(key: str, raw: Json, parent: str | None, notes: Notes) -> Turn:
         )
         text = file.get("content")
         if isinstance(text, str) and text.strip():
-            turn.say(f"[file: {values.one_line(str(first_of(file, 'file_name', 'name')))}]\n\n{values.fenced(text)}")
+            turn.say(f"[file: {values.one_line(any_text(file, 'file_name', 'name'))}]\n\n{values.fenced(text)}")
     return turn
 
 

@@ -9,6 +9,7 @@ from workers.importers.archive import Member, Upload
 from workers.importers.backchannel import BackchannelImporter
 from workers.importers.branchprompt import BranchPromptImporter
 from workers.importers.chatgpt import ChatGPTImporter
+from workers.importers.chatgpt_share import ChatGPTShareImporter
 from workers.importers.claude import ClaudeImporter
 from workers.importers.deepseek import DeepSeekImporter
 from workers.importers.gemini import GeminiImporter
@@ -19,6 +20,7 @@ from workers.importers.librechat import LibreChatImporter
 from workers.importers.llm_logs import LLMLogsImporter
 from workers.importers.open_webui import OpenWebUIImporter
 from workers.ports import Importer
+from workers.shares import is_challenge
 
 # The likeliest first; each looks at the content, so that no file is two of them.
 IMPORTERS: tuple[Importer, ...] = (
@@ -31,13 +33,15 @@ IMPORTERS: tuple[Importer, ...] = (
     LibreChatImporter(),
     DeepSeekImporter(),
     LLMLogsImporter(),
+    ChatGPTShareImporter(),
     BranchPromptImporter(),
 )
 
 ACCEPTED = (
     "Accepted are the exports of ChatGPT, Claude, Grok, DeepSeek, Gemini (Takeout), Open WebUI, LibreChat and llm, "
-    "and our own, each as it comes or in its zip."
+    "and our own, each as it comes or in its zip, and saved pages of ChatGPT's share links."
 )
+MAX_HEAD = 256 << 10  # bytes of a page
 _MAX_LOOKED_AT = 20  # JSON entries of a zip
 
 _SIGNATURES = (
@@ -100,6 +104,8 @@ def _file_is(upload: Upload) -> str:
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return f"The file is {name}."
+    if is_challenge(upload.open(member).read(MAX_HEAD)):
+        return "The file is a page that asks whether a person is there, saved in place of the conversation behind it."
     if head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").startswith("<"):
         return "The file is a web page (HTML), but holds no conversation of a kind that is known."
     return _json_is(upload, member)

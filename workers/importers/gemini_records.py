@@ -109,8 +109,8 @@ def as_conversation(records: list[Record], prefixes: tuple[str, ...]) -> Importe
 
 
 def _turns(record: Record, prefixes: tuple[str, ...], notes: Notes) -> list[Turn]:
-    made = record.title.startswith(_MADE)
-    prompt = Turn(f"{record.key}:asked", PREVIOUS, "assistant" if made else "user", created_at=record.when)
+    made, key = record.title.startswith(_MADE), record.key
+    prompt = Turn(f"{key}:asked", PREVIOUS, "assistant" if made else "user", created_at=record.when)
     text = record.title
     prefix = next((prefix for prefix in prefixes if text.startswith(prefix)), "")
     prompt.say(_ATTACHED.sub("", text[len(prefix) :]) if prefix else text)
@@ -118,7 +118,7 @@ def _turns(record: Record, prefixes: tuple[str, ...], notes: Notes) -> list[Turn
         prompt.attach(**attachment)
     for subtitle in record.subtitles:
         prompt.say(subtitle)
-    answer = Turn(f"{record.key}:answer", PREVIOUS, "assistant", created_at=record.when)
+    answer = Turn(f"{key}:answer", PREVIOUS, "assistant", created_at=record.when)
     answer.say(markdown(record.answer))
     if record.unknown_zone:
         notes[f"the time zone “{values.title(record.unknown_zone)}” is not known; its times were taken as UTC"] += 1

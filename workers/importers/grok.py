@@ -151,7 +151,7 @@ def _reasoning(raw: Json, turn: Turn) -> None:
     if isinstance(steps, list) and steps:
         turn.call("steps", steps)
     found = objects(first_of(raw, "web_search_results", "webSearchResults"))
-    listed = [f"- {values.link(str(page.get('title') or ''), str(page.get('url') or ''))}" for page in found]
+    listed = [f"- {values.link(any_text(page.get('title')), any_text(page.get('url')))}" for page in found]
     turn.result("\n".join(listed), "web_search")
 
 

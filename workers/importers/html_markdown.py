@@ -19,7 +19,7 @@ _UNSEEN = ("script", "style", "head", "template", "noscript", "iframe", "object"
 _VOID = ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "del": "~~", "s": "~~"}
 _END_MAY_MISS = {"p": ("p",), "li": ("li",), "tr": ("td", "th", "tr"), "td": ("td", "th"), "th": ("td", "th")}
-_BLANKS = re.compile(r"[ \t\r\n\f]+")
+_BLANKS = re.compile(r"[\t\r\n\f][ \t\r\n\f]*| [ \t\r\n\f]+")  # a single blank is as it should be
 _TAG = re.compile(r"(/?)([a-zA-Z][a-zA-Z0-9-]{0,30})")
 _ATTRIBUTE = re.compile(r"""([\w-]{1,40})\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""")
 _LANGUAGE = re.compile(r"language-([\w+#-]{1,30})")
@@ -98,7 +98,7 @@ class _Reader:
         text = html.unescape(source)
         if not self._preformatted:
             text = _BLANKS.sub(" ", text)
-        if not self._literal:
+        if not self._literal and "<" in text:
             text = _TAG_BEGINS.sub("&lt;", text)  # or the Markdown would hold what the HTML only showed
         self._write(text)
 
@@ -199,7 +199,8 @@ def _tidy(text: str) -> str:
         opening = _FENCE.match(line)
         fence = opening.group(1) if opening else ""
         # A single blank was left by markup; indents are longer.
-        clean = _GAPS.sub(" ", line.strip() if not line.startswith("  ") else line.rstrip())
+        clean = line.rstrip() if line.startswith("  ") else line.strip()
+        clean = _GAPS.sub(" ", clean) if "  " in clean else clean
         if clean or not kept or kept[-1]:
             kept.append(clean)
     return "\n".join(kept).strip("\n")

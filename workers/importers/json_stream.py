@@ -184,7 +184,7 @@ class _Reader:
                 window.grow()
                 continue
             if _BAD_ESCAPE.search(window.text, window.at, end):
-                value = _storable(value)
+                value = storable(value)
             window.at = end
             return Element(value, window.bytes_done)
 
@@ -275,7 +275,7 @@ class _Reader:
         return Unreadable(reason, self._window.bytes_done, text)
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """Replace, at any depth, what UTF-8 or a database cannot hold. Not recursive: the depth is the file's choice."""
     holder = [value]
     waiting: list[Any] = [holder]

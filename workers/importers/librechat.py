@@ -92,7 +92,7 @@ def _turn(raw: Json, above: str | None, notes: Notes) -> Turn:
         parent = above or PREVIOUS
     from_person = raw.get("isCreatedByUser")
     if not isinstance(from_person, bool):
-        from_person = str(first_of(raw, "role", "sender")).lower() == "user"
+        from_person = values.scalar(first_of(raw, "role", "sender")).lower() == "user"
     sender = text_or_none(raw.get("sender"))
     turn = Turn(
         native_id=values.native_id(raw.get("messageId")),

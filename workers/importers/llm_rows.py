@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from workers.importers import values
+from workers.importers.json_stream import storable
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -289,6 +290,6 @@ def _by_reference(database: Database, payload: Json) -> str:
 
 def _parsed(text: Any) -> Any:
     try:
-        return json.loads(text) if isinstance(text, str) else text
+        return storable(json.loads(text)) if isinstance(text, str) else text
     except (ValueError, RecursionError):
         return text

@@ -21,6 +21,7 @@ Notes = Counter[str]
 
 # A `parent` for sources, or generations of them, that write messages down in a row. No id of a file can hold NUL.
 PREVIOUS = "\0previous"
+_USUAL_KEYS = ("text", "content", "value", "output", "summary", "message", "title")
 
 
 @dataclass(slots=True)
@@ -247,7 +248,11 @@ def objects(value: Any) -> list[Json]:
 
 def first_of(raw: Json, *keys: str) -> Any:
     """The first of these that holds anything."""
-    return next((raw[key] for key in keys if raw.get(key) not in (None, "")), None)
+    for key in keys:
+        value = raw.get(key)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def any_text(value: Any, *keys: str) -> str:
@@ -262,9 +267,10 @@ def any_text(value: Any, *keys: str) -> str:
 def _text_in(value: Any, keys: tuple[str, ...]) -> str:
     if not isinstance(value, dict):
         return ""
-    for key in (*keys, "text", "content", "value", "output", "summary", "message", "title"):
-        if isinstance(value.get(key), str) and value[key]:
-            return str(value[key])
+    for key in (*keys, *_USUAL_KEYS):
+        text = value.get(key)
+        if text and isinstance(text, str):
+            return text
     return ""
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from config.catalogue import LOCAL
+from config.catalogue import LOCAL, LOCAL_ABILITIES
 from config.errors import PromptTooLong, Unusable
 from workers.engine.engine import Engine, EngineOptions
 from workers.engine.sequence import Priority, Prompt
+from workers.llm import tools
 from workers.llm.answer import kept_tokens
 from workers.llm.grammar import grammar_of
 from workers.llm.prompt import with_passages
@@ -30,7 +31,7 @@ class LocalModel:
     """Answers of several threads are decoded together."""
 
     provider = LOCAL
-    abilities = frozenset({"grammar", "json_schema"})
+    abilities = LOCAL_ABILITIES
 
     def __init__(
         self,
@@ -65,12 +66,14 @@ class LocalModel:
         return len(self._model.tokenize(text))
 
     def stream(self, request: ChatRequest, cancelled: Callable[[], bool]) -> Iterator[Delta | Completion]:
-        yield from self.engine.submit(self.prompt(request)).stream(cancelled)
+        if not tools.uses_tools(request):
+            yield from self.engine.submit(self.prompt(request)).stream(cancelled)
+            return
+        answer = self.engine.submit(self.prompt(tools.in_words(request))).stream(cancelled)
+        yield from tools.told(answer, request.resume_text) if request.tools else answer
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The request in the model's own tokens. Raises PromptTooLong, Unusable."""
-        if request.tools:
-            raise Unusable(f"The model {self.name} cannot do that: it has no tools.")
         if any(message.attachments for message in request.messages):
             raise Unusable(f"The model {self.name} cannot do that: it reads text only.")
         resumed, shown = self._resumed(request)

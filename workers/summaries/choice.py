@@ -17,9 +17,12 @@ from workers.summaries.written import WrittenSummarizer
 OnWait = Callable[[str, float | None], None]
 
 
-def summarizer(name: str | None, default: str | None, on_wait: OnWait | None = None) -> Summarizer:
+def summarizer(
+    name: str | None, default: str | None, on_wait: OnWait | None = None, instruction: str | None = None
+) -> Summarizer:
     """The summariser of this name. Without one: the external service when it is configured, else the model `default`
-    (None: the registry's own default). `on_wait` and errors as `registry.language_model` has them."""
+    (None: the registry's own default), told `instruction` in place of ours. `on_wait` and errors as
+    `registry.language_model` has them."""
     settings = get_settings()
     if name is None and settings.metacognition_api_url:
         return MetacognitionSummarizer.from_settings(settings)
@@ -27,4 +30,5 @@ def summarizer(name: str | None, default: str | None, on_wait: OnWait | None = N
         if isinstance(model, ExtractiveAnswerer) or model.provider == EXTRACTIVE:
             return ExtractiveSummarizer(getattr(model, "problem", None))
         # By its full name from here on: the default may become another model in the middle of a long conversation.
-        return WrittenSummarizer(model, partial(registry.language_model, f"{model.provider}/{model.name}", on_wait))
+        use = partial(registry.language_model, f"{model.provider}/{model.name}", on_wait)
+        return WrittenSummarizer(model, use, instruction)

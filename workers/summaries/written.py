@@ -57,11 +57,13 @@ class Budget:
     thinking: int
 
     @classmethod
-    def of(cls, model: LanguageModel) -> Budget:
-        """Raises Unusable when the model's window is too small for any of it."""
+    def of(cls, model: LanguageModel, instruction: str = "") -> Budget:
+        """`instruction`: in place of ours for the final one. Raises Unusable when the model's window is too small for
+        any of it."""
         window = model.context_tokens
         thinking = min(THINKING_TOKENS, window // 4) if "reasoning" in model.abilities else 0
-        around = max(model.count_tokens(text) for text in prompts.ALL) + model.count_tokens(prompts.ASK) + MARGIN_TOKENS
+        told = (*prompts.ALL, f"{prompts.OF_PARTS} {instruction}")
+        around = max(model.count_tokens(text) for text in told) + model.count_tokens(prompts.ASK) + MARGIN_TOKENS
         final = min(FINAL_TOKENS, window // 4)
         piece = min(PIECE_TOKENS, window - final - thinking - around)
         if piece < LEAST_PIECE_TOKENS:
@@ -70,10 +72,12 @@ class Budget:
 
 
 class WrittenSummarizer:
-    def __init__(self, model: LanguageModel, use: UseModel) -> None:
-        """`use` gives this model for a while; what is remembered of it here is plain data."""
+    def __init__(self, model: LanguageModel, use: UseModel, instruction: str | None = None) -> None:
+        """`use` gives this model for a while; what is remembered of it here is plain data. `instruction`: somebody's
+        own words for the summary that is shown."""
         self.name, self.provider = model.name, model.provider
-        self._budget = Budget.of(model)
+        self._instruction = instruction
+        self._budget = Budget.of(model, instruction or "")
         self._use = use
 
     def summarize(
@@ -90,8 +94,12 @@ class WrittenSummarizer:
             items = self._as_items(pieces, texts)
             instruction, phase = prompts.JOIN, "reduce"
         yield SummaryStep(0, 1, "parts", "final")
-        final = prompts.WHOLE if phase == "map" else prompts.FINAL
-        yield from self._write_whole(request, pieces[0], final, cancelled)
+        yield from self._write_whole(request, pieces[0], self._final(is_whole=phase == "map"), cancelled)
+
+    def _final(self, *, is_whole: bool) -> str:
+        if self._instruction is None:
+            return prompts.WHOLE if is_whole else prompts.FINAL
+        return self._instruction if is_whole else f"{prompts.OF_PARTS}\n\n{self._instruction}"
 
     def _cut(self, items: Sequence[Item], instruction: str, known: Mapping[str, str]) -> list[Piece]:
         return cut(items, self._budget.piece, known, made_by=f"{self.name}\0{self._budget.part}\0{instruction}")

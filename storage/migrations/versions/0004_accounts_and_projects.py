@@ -40,6 +40,11 @@ def upgrade() -> None:
     with op.batch_alter_table('api_key', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_api_key_user_id'), ['user_id'], unique=False)
 
+    op.create_table('gone_object',
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('due_at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('key')
+    )
     op.create_table('gone_vector',
     sa.Column('id', sa.String(length=64), nullable=False),
     sa.Column('index_name', sa.String(), nullable=False),
@@ -89,6 +94,8 @@ def upgrade() -> None:
     sa.Column('id', sa.String(length=36), nullable=False),
     sa.Column('user_id', sa.String(length=36), nullable=False),
     sa.Column('token_hash', sa.String(length=64), nullable=False),
+    sa.Column('previous_hash', sa.String(length=64), nullable=True),
+    sa.Column('rotated_at', UtcDateTime(), nullable=True),
     sa.Column('user_agent', sa.Text(), nullable=False),
     sa.Column('created_at', UtcDateTime(), nullable=False),
     sa.Column('last_seen_at', UtcDateTime(), nullable=False),
@@ -99,6 +106,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('user_session', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_user_session_expires_at'), ['expires_at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_user_session_previous_hash'), ['previous_hash'], unique=False)
         batch_op.create_index(batch_op.f('ix_user_session_user_id'), ['user_id'], unique=False)
 
     op.create_table('project',
@@ -140,13 +148,17 @@ def upgrade() -> None:
     sa.Column('file_size', sa.Integer(), nullable=False),
     sa.Column('file_type', sa.String(), nullable=False),
     sa.Column('digest', sa.String(length=64), nullable=False),
+    sa.Column('s3_key', sa.Text(), nullable=True),
     sa.Column('extracted_text', sa.Text(), nullable=True),
     sa.Column('summary_text', sa.Text(), nullable=True),
+    sa.Column('problem', sa.Text(), nullable=True),
+    sa.Column('read_at', UtcDateTime(), nullable=True),
     sa.Column('created_at', UtcDateTime(), nullable=False),
     sa.ForeignKeyConstraint(['conversation_id'], ['conversation.id'], ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['message_id'], ['message.id'], ondelete='SET NULL'),
     sa.ForeignKeyConstraint(['owner_id'], ['user.id'], ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('id')
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('s3_key')
     )
     with op.batch_alter_table('file_attachment', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_file_attachment_conversation_id'), ['conversation_id'], unique=False)
@@ -201,6 +213,7 @@ def downgrade() -> None:
     op.drop_table('project')
     with op.batch_alter_table('user_session', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_user_session_user_id'))
+        batch_op.drop_index(batch_op.f('ix_user_session_previous_hash'))
         batch_op.drop_index(batch_op.f('ix_user_session_expires_at'))
 
     op.drop_table('user_session')
@@ -217,6 +230,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_gone_vector_owner_id'))
 
     op.drop_table('gone_vector')
+    op.drop_table('gone_object')
     with op.batch_alter_table('api_key', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_api_key_user_id'))
 

@@ -254,3 +254,25 @@ def test_a_real_engine_summarises_in_parts_and_again_from_them(tiny: LocalModel)
     assert texts[0] == texts[1]
     assert counts[0] > 3
     assert counts[1] - counts[0] == 1
+
+
+# --- somebody's own words
+
+
+def test_the_summary_is_written_by_the_instruction_that_was_given() -> None:
+    model = Scripted()
+    for said, instruction in ((turns(4), "In rhymes."), (turns(400), f"{prompts.OF_PARTS}\n\nIn rhymes.")):
+        model.requests.clear()
+        list(WrittenSummarizer(model, model.use, "In rhymes.").summarize(request_for(said), never))
+        assert model.requests[-1].messages[0].content == instruction
+        others = {request.messages[0].content for request in model.requests[:-1]}
+        assert others <= {prompts.PART, prompts.JOIN}, "parts are told what they always are, and so they are kept"
+
+
+def test_room_is_left_for_a_long_instruction() -> None:
+    model = Scripted()
+    with model.use():
+        own = WrittenSummarizer(model, model.use, "word " * 200)
+        assert own._budget.piece < WrittenSummarizer(model, model.use)._budget.piece - 100
+        with pytest.raises(Unusable):
+            WrittenSummarizer(model, model.use, "word " * 700)
