@@ -338,12 +338,9 @@ def test_without_a_model_and_without_workers_there_is_still_an_answer(client: Cl
 
 
 def test_only_admins_see_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from api import auth
+    from api import auth, callers
 
-    def somebody(*_: object) -> auth.Caller:
-        return auth.Caller(LOCAL_OWNER, "user")
-
-    monkeypatch.setattr(auth, "_identify", somebody)
+    monkeypatch.setattr(auth, "OWNER", callers.Caller(LOCAL_OWNER, "user"))
     problem(client.get("/admin/model/info"), 403)
 
 

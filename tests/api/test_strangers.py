@@ -69,9 +69,12 @@ def theirs(sqlite: str) -> Theirs:
             conversation_id=conversation, marker="m", linear_project_id="p", linear_url="u", title="t", description="d"
         )
         session.add(version)
+        session.flush()
+        draft.active_version_id = version.id
         session.add(project)
         session.flush()
-        ids = {"file_id": file.id, "version_id": version.id, "draft_id": draft.id}
+        versions = dict.fromkeys(("version_id", "from_id", "to_id"), version.id)
+        ids = {"file_id": file.id, **versions, "draft_id": draft.id}
     job = factories.job(Kind.IMPORT, owner)
     return Theirs(owner, {**ids, "conversation_id": conversation, "session_id": conversation, "job_id": job})
 
