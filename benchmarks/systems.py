@@ -103,7 +103,8 @@ def make_model(peer: Peer, folder: Path) -> Path:
 
 def house_settings(model: Path, threads: int) -> dict[str, str]:
     shape = {"MODEL_N_CTX": CONTEXT, "MODEL_SLOTS": SLOTS, "MODEL_N_THREADS": threads}
-    return {"MODEL_PATH": str(model), **{name: str(value) for name, value in shape.items()}}
+    # The same question is asked in every round.
+    return {"MODEL_PATH": str(model), "ENABLE_CACHE": "false", **{name: str(value) for name, value in shape.items()}}
 
 
 def _peer(bench: Bench, name: str, module: str) -> Peer:

@@ -55,6 +55,8 @@ def test_the_example_lists_every_setting_with_its_default() -> None:
                 shown = str(default).lower()
             case tuple():
                 shown = ",".join(default)
+            case None | {}:
+                shown = ""
             case _:
                 shown = str(default)
         expected[name.upper()] = shown

@@ -22,6 +22,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         MODEL_N_THREADS="1",
         MODEL_SLOTS="4",
         MODEL_KV_TYPE="f32",
+        ENABLE_CACHE="false",  # the same question is to be answered again
         MODEL_FLASH_ATTENTION="off",  # as exact as it gets: answers are compared
         EMBEDDING_BACKEND="hashing",
     ) as up:
