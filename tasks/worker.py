@@ -20,6 +20,7 @@ from config.errors import BackchannelError
 from config.logging import configure_logging, log
 from config.queues import WORKERS
 from config.settings import get_settings
+from storage.database import DatabaseError
 from storage.presence import WorkerPresence
 from tasks.embeddings import embed_anew_where_the_model_changed
 from tasks.leases import Leases, set_leases
@@ -91,10 +92,18 @@ def _load_models() -> None:
         )
         if detail is None:
             _load("emotion", get_settings().emotion_model or "default", registry.emotion)  # or the first who asks waits
-            embed_anew_where_the_model_changed(registry.embedder().name)
+            _have_the_index_follow(registry.embedder().name)
     me.state = "ready"
     _leases.tell()
     log.info("worker ready", queues=me.queues)
+
+
+def _have_the_index_follow(model: str) -> None:
+    """A database that is away now is no reason not to serve; the next start looks again."""
+    try:
+        embed_anew_where_the_model_changed(model)
+    except DatabaseError as error:
+        log.warning("it is not known whether the index follows its model", reason=type(error).__name__)
 
 
 def _load(role: str, name: str, load: Callable[[], object]) -> str | None:

@@ -14,6 +14,7 @@ import redis
 
 from config.errors import ModelUnavailable
 from config.queues import Kind
+from config.settings import reset_settings
 from storage.events import EventLog
 from storage.tables import Job
 from tasks.base import bury_or_put_back, run_job
@@ -191,6 +192,8 @@ def test_an_answer_that_is_long_enough_drops_nothing(model: LocalModel, clean_re
 def test_a_killed_worker_is_followed_past_the_shift(
     model: LocalModel, clean_redis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ENABLE_CACHE", "false")  # or the second would be answered with the first
+    reset_settings()
     undisturbed = ask(turns=14, max_tokens=400)
     run_job(undisturbed)
     write, pieces = JobRun.content, iter(range(10_000))

@@ -110,7 +110,7 @@ def test_a_worker_that_cannot_say_how_its_models_are_still_reports(
     assert told().state == "ready"
 
 
-def test_an_index_worker_tells_its_embedder(generate: Leases, settings: pytest.MonkeyPatch) -> None:
+def test_an_index_worker_tells_its_embedder(generate: Leases, sqlite: str, settings: pytest.MonkeyPatch) -> None:
     settings.setenv("EMBEDDING_BACKEND", "hashing")
     reset_settings()
     settings.setattr(registry, "_embedder", None)
