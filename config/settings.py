@@ -252,6 +252,11 @@ class Settings(BaseSettings):
         return self.data_dir / "run"
 
     @property
+    def model_cache_dir(self) -> Path:
+        """What language models keep of conversations on disk; deleting what was said empties it."""
+        return self.data_dir / "model-cache"
+
+    @property
     def redis_is_private(self) -> bool:
         return not self.redis_url
 

@@ -21,7 +21,6 @@ _SQLITE_CHUNKS = (
     "CREATE TABLE chunk_key (number INTEGER PRIMARY KEY, "
     "chunk_id TEXT NOT NULL UNIQUE REFERENCES chunk (id) ON DELETE CASCADE)",
     "CREATE VIRTUAL TABLE chunk_words USING fts5 (words, tokenize = 'unicode61 remove_diacritics 0')",
-    "CREATE VIRTUAL TABLE chunk_terms USING fts5vocab ('chunk_words', 'row')",
     "CREATE TRIGGER chunk_key_gone AFTER DELETE ON chunk_key "
     "BEGIN DELETE FROM chunk_words WHERE rowid = old.number; END",
 )
@@ -58,7 +57,6 @@ STATEMENTS = {
 NAMES = (
     "chunk_key",
     "chunk_words",
-    "chunk_terms",
     "title_key",
     "title_words",
     "ix_chunk_words",

@@ -48,7 +48,7 @@ def clean_up() -> None:
 
 
 def _remove(before_s: float) -> None:
-    for path in (get_settings().data_dir / "model-cache").rglob("*.state"):
+    for path in get_settings().model_cache_dir.rglob("*.state"):
         try:
             if path.stat().st_mtime <= before_s:
                 path.unlink()
@@ -57,4 +57,4 @@ def _remove(before_s: float) -> None:
 
 
 def _marker() -> Path:
-    return get_settings().data_dir / "model-cache.forgotten"
+    return get_settings().model_cache_dir.with_suffix(".forgotten")

@@ -82,15 +82,14 @@ def _digests(session: Session, conversation_id: str) -> set[str]:
     return set(session.execute(select(_parts.c.digest).where(_parts.c.conversation_id == conversation_id)).scalars())
 
 
-def job_of(session: Session, conversation_id: str, *, waiting_only: bool = False) -> Job | None:
+def job_of(session: Session, conversation_id: str) -> Job | None:
     """The latest job that is to write a summary of this conversation, or is about it."""
-    statuses = ("queued",) if waiting_only else ("queued", "running")
     query = (
         select(Job)
         .where(
             col(Job.conversation_id) == conversation_id,
             col(Job.kind) == Kind.SUMMARIZE.value,
-            col(Job.status).in_(statuses),
+            col(Job.status).in_(("queued", "running")),
         )
         .order_by(col(Job.id).desc())
         .limit(1)

@@ -15,7 +15,6 @@ from storage import passwords, sessions
 from storage.account_tables import Identity
 from storage.tables import LOCAL_OWNER, User
 
-ROLES = ("user", "admin", "service")
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 _EMAIL = re.compile(r"[^\s@\0]{1,64}@[^\s@\0]{1,189}")
 

@@ -10,45 +10,14 @@ from typing import Any
 from config.errors import Conflict, Unavailable, Unusable
 from config.prompts import SUMMARY
 from config.queues import Kind
-from storage import conversations, jobs, llm_defaults, messages, prompts, queue, summaries, usage
+from storage import conversations, llm_defaults, messages, prompts, summaries, usage
 from storage.database import Session, reading
-from storage.jobs import NewJob
-from storage.tables import Conversation, Job
+from storage.tables import Conversation
 from tasks.answering import waiting
 from tasks.base import job
 from tasks.run import JobRun, Outcome
 from workers.ports import Completion, Delta, Summarizer, SummaryRequest, SummaryStep, Turn
 from workers.summaries.choice import summarizer
-
-# Below what a person asks for: nobody waits for these.
-REQUESTED_PRIORITY = 2
-
-
-def serial_key(conversation_id: str) -> str:
-    """One summary of a conversation at a time: the second finds the first one's parts."""
-    return f"summarize:{conversation_id}"
-
-
-def request_summary(
-    session: Session,
-    owner_id: str,
-    conversation_id: str,
-    *,
-    model: str | None = None,
-    priority: int = REQUESTED_PRIORITY,
-) -> Job:
-    """Have a conversation summarised after this transaction. A job that waits for the same is taken for this one; one
-    that runs is not, because it may have read the messages already."""
-    there = summaries.job_of(session, conversation_id, waiting_only=True)
-    if there is not None and there.input.get("model") == model:
-        return there
-    wanted = {"conversation_id": conversation_id, "model": model, "replace_edited": False}
-    key = serial_key(conversation_id)
-    new = jobs.add(
-        session, NewJob(Kind.SUMMARIZE, owner_id, wanted, priority, serial_key=key, conversation_id=conversation_id)
-    )
-    queue.send_after_commit(session, [new])
-    return new
 
 
 @job(Kind.SUMMARIZE)

@@ -109,7 +109,7 @@ def _read_through(path: Path, name: str, progress: Callable[[float], bool]) -> N
 
 def forget_saved(settings: Settings) -> None:
     """Removes the conversations' caches on disk of all models, resident or not."""
-    for path in _cache_root(settings).rglob("*.state"):
+    for path in settings.model_cache_dir.rglob("*.state"):
         path.unlink(missing_ok=True)
 
 
@@ -120,14 +120,10 @@ def _path(name: str) -> Path:
     return path
 
 
-def _cache_root(settings: Settings) -> Path:
-    return settings.data_dir / "model-cache"
-
-
 def _cache_folder(settings: Settings, name: str) -> Path:
     """A folder for this model alone, as an engine removes what it does not know; those of models that are gone go.
     A hash, because a file may have any name, '..' among them."""
-    root = _cache_root(settings)
+    root = settings.model_cache_dir
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = {_folder_name(known) for known in (name, *local_models(settings))}
     for other in root.iterdir():

@@ -6,6 +6,7 @@ import json
 import select
 import socket
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,7 +46,7 @@ class Reply:
         return found
 
 
-class StandIn:
+class StandIn(ABC):
     """`asked` is what came in; `still` is set while an answer is silent, `left` once its caller has hung up."""
 
     content_type: ClassVar[str] = "application/json"
@@ -79,13 +80,13 @@ class StandIn:
 
     # --- what each server has of its own
 
+    @abstractmethod
     def check(self, asked: Asked) -> Reply | None:
         """What the real one would refuse; None lets the test's answer through."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refused(self, status: int, why: str) -> Reply:
         """An error in this server's shape."""
-        raise NotImplementedError
 
     def reply(self, asked: Asked) -> Reply:
         if (refusal := self.check(asked)) is not None:

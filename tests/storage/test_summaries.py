@@ -107,16 +107,16 @@ def test_all_goes_with_the_conversation(database: str) -> None:
 def test_the_job_that_is_to_write_it(database: str) -> None:
     talk = factories.conversation()
 
-    def job_of(**how: bool) -> str | None:
+    def job_of() -> str | None:
         with reading() as session:
-            job = summaries.job_of(session, talk, **how)
+            job = summaries.job_of(session, talk)
         return job.id if job else None
 
     factories.job(Kind.CHAT, conversation_id=talk)
     assert job_of() is None
     first = factories.job(Kind.SUMMARIZE, conversation_id=talk)
-    assert (job_of(), job_of(waiting_only=True)) == (first, first)
+    assert job_of() == first
     factories.claim(first)
-    assert (job_of(), job_of(waiting_only=True)) == (first, None)
+    assert job_of() == first
     factories.finish(first)
     assert job_of() is None

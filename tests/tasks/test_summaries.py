@@ -16,11 +16,10 @@ from config.settings import reset_settings
 from storage import conversations, prompts, summaries
 from storage.database import reading, transaction
 from storage.events import EventLog
-from storage.tables import LOCAL_OWNER, Job, Summary
+from storage.tables import LOCAL_OWNER, Summary
 from tasks.base import bury_or_put_back, run_job
 from tasks.leases import Leases
 from tasks.run import JobRun
-from tasks.summaries import request_summary
 from tests import factories
 from tests.standins.metacognition_server import MetacognitionServer, metacognition_server
 from tests.tasks.test_chats import Killed, kill
@@ -431,19 +430,3 @@ def test_a_later_attempt_asks_for_what_an_earlier_one_had_sent(
 
 
 # --- asked for by other parts of the house
-
-
-def test_a_summary_that_waits_is_not_asked_for_twice(model: Scripted) -> None:
-    conversation = talk(4)
-
-    def wish(**how: Any) -> Job:
-        with transaction() as session:
-            return request_summary(session, LOCAL_OWNER, conversation, **how)
-
-    first = wish()
-    assert wish().id == first.id
-    assert wish(model="scripted").id != first.id
-    run_job(first.id)
-    assert result_of(first.id)["kept"] is False
-    assert wish().id != first.id
-    assert (first.priority, first.serial_key) == (2, f"summarize:{conversation}")

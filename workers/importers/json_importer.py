@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -19,18 +20,18 @@ MAX_LOOKED_AT = 50  # entries of a zip that are called neither this nor that
 _TITLE = re.compile(r'"(?:title|name)"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
-class JsonImporter:
+class JsonImporter(ABC):
     """One source. `marks` are keys of which one stands early in its files: a cheap look before anything is parsed."""
 
     source: str
     marks: tuple[str, ...] = ()
 
+    @abstractmethod
     def is_mine(self, element: Any) -> bool | None:
         """None where this element cannot tell: it is empty, or damaged."""
-        raise NotImplementedError
 
-    def convert(self, element: Any) -> ImportedConversation | ImportFailure:
-        raise NotImplementedError
+    @abstractmethod
+    def convert(self, element: Any) -> ImportedConversation | ImportFailure: ...
 
     def is_usual(self, member: Member) -> bool:
         """Whether an entry of a zip is read for its name; others are read if their content is recognised."""

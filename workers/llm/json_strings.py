@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-_SPACE = " \t\r\n"
 
 
 def spelled(text: str) -> str:

@@ -18,7 +18,6 @@ SQLITE = (
     "CREATE TABLE chunk_key (number INTEGER PRIMARY KEY, "
     "chunk_id TEXT NOT NULL UNIQUE REFERENCES chunk (id) ON DELETE CASCADE)",
     "CREATE VIRTUAL TABLE chunk_words USING fts5 (words, tokenize = 'unicode61 remove_diacritics 0')",
-    "CREATE VIRTUAL TABLE chunk_terms USING fts5vocab ('chunk_words', 'row')",
     "CREATE TRIGGER chunk_key_gone AFTER DELETE ON chunk_key "
     "BEGIN DELETE FROM chunk_words WHERE rowid = old.number; END",
     "CREATE TABLE title_key (number INTEGER PRIMARY KEY, "
@@ -75,7 +74,7 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for trigger in ("title_new", "title_changed", "title_key_gone", "chunk_key_gone"):
             op.execute(f"DROP TRIGGER {trigger}")
-        for table in ("chunk_terms", "chunk_words", "chunk_key", "title_words", "title_key"):
+        for table in ("chunk_words", "chunk_key", "title_words", "title_key"):
             op.execute(f"DROP TABLE {table}")
     else:
         op.execute("DROP TABLE chunk_words")
