@@ -13,7 +13,7 @@ from api.auth import gate, page_origins
 from api.chats import ChatController
 from api.clarity import ClarityController
 from api.conversations import ConversationController
-from api.docs import openapi_config, openapi_json, redoc
+from api.docs import docs_asset, openapi_config, openapi_json, redoc
 from api.drafts import DraftController
 from api.errors import HANDLERS
 from api.events import job_events, job_socket
@@ -37,14 +37,16 @@ from api.sign_in import say_who_can_sign_in
 from api.slack import import_from_slack
 from api.status import health, root, status
 from api.summaries import SummaryController
+from api.voice import voice_socket
 from api.waiting import read_state_async
 from config.catalogue import providers
 from config.logging import configure_logging
 from config.settings import MIB, get_settings
 from storage import users
-from storage.connections import close_clients
+from storage.connections import async_redis_client, close_clients
 from storage.database import dispose, transaction
 from storage.listeners import EventHub
+from storage.voice_lines import LineHub
 
 
 @asynccontextmanager
@@ -54,9 +56,12 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         say_who_can_sign_in(session)
     app.state.hub = EventHub(read_state_async)
     await app.state.hub.start()
+    app.state.lines = LineHub()
+    app.state.lines.start(async_redis_client())
     try:
         yield
     finally:
+        await app.state.lines.stop()
         await app.state.hub.stop()
         close_clients()
         dispose()
@@ -77,8 +82,8 @@ def create_app() -> Litestar:
     files = Router("/", route_handlers=[FileController, upload], request_max_body_size=(settings.max_file_mb + 1) * MIB)
     app = Litestar(
         route_handlers=[
-            root, health, status, JobController, job_events, job_socket, ChatController, ConversationController,
-            ModelController, SummaryController, imports, import_link, export, search, rag_search, openapi_json, redoc,
+            root, health, status, JobController, job_events, job_socket, voice_socket, ChatController, ConversationController,
+            ModelController, SummaryController, imports, import_link, export, search, rag_search, openapi_json, redoc, docs_asset,
             files, signed_file, image, DraftController, ProjectController, PromptController, LlmDefaultController,
             FaithhController, ClarityController, PocketChatController, AdminController,
             *SIGN_IN, import_from_slack,

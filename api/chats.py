@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from litestar import Controller, Response, delete, get, post
 from litestar.params import FromQuery, Parameter
 
-from api.intake import AnyRequest, chat_builder, current_session, submit
+from api.intake import AnyRequest, chat_builder, submit
 from api.schemas import ChatIn
 from api.threads import reading as in_thread
 from api.threads import writing
@@ -15,7 +15,7 @@ from api.views import message_json
 from api.waiting import preference, respond
 from config.queues import Kind
 from config.settings import get_settings
-from storage import answer_cache, conversations, messages, users
+from storage import answer_cache, conversations, messages, questions, users
 from storage.database import Session, reading, transaction
 from storage.tables import Job
 
@@ -92,7 +92,7 @@ def _clear(owner_id: str, session_id: str | None) -> int:
         conversation = (
             conversations.open_for_writing(session, session_id, owner_id)
             if session_id
-            else current_session(session, owner_id)
+            else questions.current(session, owner_id)
         )
         removed = messages.clear(session, conversation.id)
         conversations.touch(session, conversation.id)

@@ -14,7 +14,7 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery, Parameter
 from litestar.response import File, Redirect
 
-from api.intake import AnyRequest, current_session, submit
+from api.intake import AnyRequest, submit
 from api.media import FORM, TAKES
 from api.schemas import MAX_OFFSET
 from api.threads import reading as in_thread
@@ -24,7 +24,7 @@ from api.waiting import preference, respond
 from config.errors import BadRequest, Forbidden, NotFound, TooLarge, Unusable
 from config.queues import Kind
 from config.settings import MIB, get_settings
-from storage import blobs, conversations, files, object_store
+from storage import blobs, conversations, files, object_store, questions
 from storage.database import Session, reading, transaction
 from storage.file_types import SVG, recognise, safe_name
 from storage.jobs import NewJob
@@ -182,7 +182,7 @@ def _builder(owner_id: str, found: _Upload, conversation_id: str | None) -> Call
 
 def _open(session: Session, owner_id: str, conversation_id: str | None) -> Conversation:
     if conversation_id is None:
-        return current_session(session, owner_id)
+        return questions.current(session, owner_id)
     return conversations.open_for_writing(session, conversation_id, owner_id)
 
 

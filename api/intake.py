@@ -15,11 +15,11 @@ from api.schemas import Body, ChatIn, ChatOptions, DraftChatIn, DraftIn, ImportI
 from api.threads import writing
 from config.errors import BadRequest, Conflict
 from config.queues import KINDS, Kind
-from storage import blobs, conversations, jobs, llm_defaults, messages, prompts, queue, usage, users
+from storage import blobs, conversations, jobs, questions, queue, usage, users
 from storage.database import Session, is_duplicate, transaction
 from storage.filters import OWN_SOURCE
 from storage.jobs import NewJob
-from storage.tables import Conversation, Job
+from storage.tables import Job
 
 AnyRequest = Request[Caller, Any, Any]
 Builder = Callable[[Session], NewJob]
@@ -131,42 +131,7 @@ def chat_builder(owner_id: str, message: str, options: ChatOptions, **common: An
     given = options.model_dump(exclude={"session_id", "message"}, exclude_none=True, by_alias=True)
 
     def build(session: Session) -> NewJob:
-        if "model" not in given and (chosen := llm_defaults.resolve(session, owner_id, llm_defaults.CHAT)) is not None:
-            given["model"] = chosen
-        if "system" not in given and (written := prompts.custom(session, llm_defaults.CHAT)) is not None:
-            given["system"] = written
-        conversation = _session_for(session, owner_id, options.session_id, message)
-        question = messages.add_question(session, conversation, message)
-        return NewJob(
-            Kind.CHAT,
-            owner_id,
-            {"message_id": question.id, **given},
-            serial_key=f"chat:{conversation.id}",
-            conversation_id=conversation.id,
-            **common,
-        )
+        _, job = questions.ask(session, owner_id, message, options.session_id, given)
+        return replace(job, **common)
 
     return build
-
-
-def _session_for(session: Session, owner_id: str, session_id: str | None, message: str) -> Conversation:
-    if session_id is not None:
-        conversation = conversations.open_for_writing(session, session_id, owner_id)
-    else:
-        conversation = current_session(session, owner_id)
-    if conversation.title == conversations.UNTITLED and not conversation.title_is_custom:
-        conversation.title = " ".join(message.split())[:80]
-        session.add(conversation)
-    return conversation
-
-
-def current_session(session: Session, owner_id: str) -> Conversation:
-    """The caller's current conversation; a new one when there is none or it is locked or gone."""
-    user = users.get_locked(session, owner_id)
-    if user.current_conversation_id is not None:
-        found = conversations.find(session, user.current_conversation_id, owner_id, lock=True)
-        if found is not None and not found.is_locked:
-            return found
-    conversation = conversations.create(session, owner_id)
-    users.set_current_conversation(session, owner_id, conversation.id)
-    return conversation

@@ -12,7 +12,7 @@ from api.intake import AnyRequest
 from api.models import Known
 from api.threads import reading as in_thread
 from api.views import iso
-from config.queues import KINDS, WORKERS
+from config.queues import KINDS, expected_workers
 from config.settings import get_settings
 from storage import backlog, chunks, files, presence, stats, vectors
 from storage.connections import redis_client
@@ -48,7 +48,7 @@ def _status(owner_id: str) -> Json:
     database, counted = _database(owner_id)
     broker, workers = _redis()
     chroma = vectors.count_collections()
-    missing = [name for name in WORKERS if not any(worker.name == name for worker in workers)]
+    missing = _missing(workers)
     loading = [worker.name for worker in workers if worker.state in ("starting", "loading")]
     healthy = database["status"] == broker["status"] == "online" and chroma is not None and not missing
     load, folder = machine.load(), get_settings().workspace_dir
@@ -97,7 +97,7 @@ def vital_signs() -> tuple[str, list[str]]:
     if broker["status"] == "offline":
         wrong.append("Redis cannot be reached.")
     else:
-        less += [f"No {name} worker is running." for name in WORKERS if name not in {one.name for one in workers}]
+        less += [f"No {name} worker is running." for name in _missing(workers)]
     if not vectors.is_alive():
         less.append("The vector index cannot be reached.")
     models = (worker.models.get(role, {}) for worker in workers for role in ("language", "embedding"))
@@ -163,3 +163,9 @@ def _worker_json(worker: WorkerPresence) -> Json:
         "memory_bytes": worker.rss_bytes,
         "models": worker.models,
     }
+
+
+def _missing(workers: list[WorkerPresence]) -> list[str]:
+    """Workers that should be there and are not."""
+    present = {worker.name for worker in workers}
+    return [name for name in expected_workers(voice=get_settings().voice_enabled) if name not in present]

@@ -12,7 +12,7 @@ from cli import checks
 from cli.checks import Check, Patient, guarded
 from cli.client import ClientError
 from cli.output import open_client, print_json
-from config.queues import WORKERS
+from config.queues import expected_workers
 from config.settings import SettingsError, get_settings
 
 STATUS_TIMEOUT_S = 10.0
@@ -80,7 +80,7 @@ def _server(patient: Patient, url: str | None, api_key: str | None) -> list[Chec
 def _workers(status: dict[str, Any]) -> list[Check]:
     found = []
     present = {worker["name"]: worker for worker in status.get("workers", [])}
-    for name in WORKERS:
+    for name in expected_workers(voice=get_settings().voice_enabled):
         worker = present.get(name)
         if worker is None:
             mend = f"start it (backchannel run {name}), or look at its lines in the log of backchannel up"

@@ -46,11 +46,13 @@ class Process:
         return (sys.executable, "-P", "-m", "cli", "run", self.name)
 
 
+_WANTED: dict[str, Callable[[Settings], bool]] = {"voice": lambda settings: settings.voice_enabled}
+
 _TABLE = (
     Process("redis", "redis", 2, lambda settings: settings.redis_is_private, _REDIS_NOISE, _REDIS_STAMP),
     Process("chroma", "chroma", 1, lambda settings: settings.chroma_is_private, _CHROMA_NOISE),
     Process("web", "web"),
-    *(Process(name, "worker") for name in WORKERS),
+    *(Process(name, "worker", embedded=_WANTED.get(name, lambda _settings: True)) for name in WORKERS),
     Process("beat", "beat"),
     Process("flower", "flower"),
 )

@@ -18,6 +18,10 @@ class Kind(StrEnum):
     EMBED = "embed"
     EXTRACT = "extract"
     PULL = "pull"
+    VOICE = "voice"
+    VOICE_REPLY = "voice_reply"
+    TRANSCRIBE = "transcribe"
+    SPEAK = "speak"
     WORKSPACE = "workspace"
     WEBHOOK = "webhook"
     NOOP = "noop"
@@ -29,7 +33,8 @@ class KindSpec:
 
     `max_failures`: lost workers and retryable errors before the job is dead-lettered. `clients_may_submit`: accepted by
     POST /api/jobs. `at_once`: how many one worker does beside each other, None for as many as it has slots: long work
-    that shares a worker with short work must not take every slot.
+    that shares a worker with short work must not take every slot. `leaves_free`: the same, said as the slots that it
+    leaves to others.
     """
 
     queue: str
@@ -37,10 +42,15 @@ class KindSpec:
     max_failures: int = 4
     clients_may_submit: bool = True
     at_once: int | None = None
+    leaves_free: int = 0
 
 
 KINDS: dict[Kind, KindSpec] = {
-    Kind.CHAT: KindSpec("chat", "chat.reply"),
+    Kind.CHAT: KindSpec("chat", "chat.reply", leaves_free=12),  # for drafts, summaries and those who speak
+    Kind.VOICE: KindSpec("voice", "voice.turn", max_failures=8, clients_may_submit=False),
+    Kind.VOICE_REPLY: KindSpec("chat", "voice.reply", clients_may_submit=False),
+    Kind.TRANSCRIBE: KindSpec("speech", "voice.transcribe", clients_may_submit=False, at_once=2),
+    Kind.SPEAK: KindSpec("speech", "voice.speak", at_once=2),
     Kind.IMPORT: KindSpec("import", "import.run", max_failures=8),
     Kind.SUMMARIZE: KindSpec("summarize", "summarize.run", at_once=4),
     Kind.DRAFT: KindSpec("draft", "drafts.write", at_once=4),
@@ -58,8 +68,15 @@ KINDS: dict[Kind, KindSpec] = {
 WORKERS: dict[str, tuple[str, ...]] = {
     "generate": ("chat", "draft", "summarize", "upkeep"),
     "index": ("search", "embed"),
+    "voice": ("voice", "speech"),
     "background": ("import", "project", "extract", "pull", "webhook", "noop", "upkeep"),
 }
+
+
+def expected_workers(*, voice: bool) -> list[str]:
+    """Those that have to run; `voice`: VOICE_ENABLED."""
+    return [name for name in WORKERS if voice or name != "voice"]
+
 
 SEARCH_QUEUE = "search"
 UPKEEP_QUEUE = "upkeep"

@@ -99,7 +99,10 @@ class Settings(BaseSettings):
     model_disk_cache_mb: int = Field(1024, ge=0)
     chat_max_tokens: int = Field(1024, ge=1)
     chat_wait_retrieval_s: float = Field(10.0, gt=0)  # then answer without sources, and say so
-    generate_concurrency: int = Field(32, ge=1)  # attendants that wait; one engine decodes their answers together
+    chat_wait_files_s: float = Field(10.0, ge=0)  # for a file that is being read; then answer without its text
+    chat_attachments: int = Field(10, ge=0)  # pictures and PDFs that a model looks at with one question, the newest
+    chat_attachments_mb: int = Field(12, ge=1)  # of them together; providers take 20 to 50, counted a third larger
+    generate_concurrency: int = Field(48, ge=1)  # attendants that wait; one engine decodes their answers together
     index_concurrency: int = Field(8, ge=2)  # searches waiting plus one embedding job
     background_concurrency: int = Field(4, ge=1)  # imports are CPU-bound; more only take turns
 
@@ -152,6 +155,25 @@ class Settings(BaseSettings):
     # --- emotions
     emotion_model: str = ""  # a transformers folder that classifies text; empty: the embedder and sentences of ours
     chat_wait_emotion_s: float = Field(3.0, gt=0)  # then the answer goes without, as nobody waits long for a mood
+
+    # --- voice
+    voice_enabled: bool = True  # without it no voice worker is started and /ws/voice says so
+    voice_concurrency: int = Field(16, ge=2)  # turns that wait for the model while others are spoken
+    voice_pause_ms: int = Field(600, ge=100, le=10_000)  # of silence that end a turn; people pause 200–500 ms within one
+    voice_min_speech_ms: int = Field(160, ge=32)  # shorter is a click or a breath
+    voice_barge_in_ms: int = Field(320, ge=32)  # of speech over the answer that stop it; a cough is shorter
+    voice_max_utterance_s: float = Field(60.0, gt=1)  # then it is answered as it stands
+    voice_stall_ms: int = Field(800, ge=100)  # a client that sends nothing for so long has said all: files end like that
+    voice_idle_min: float = Field(30.0, gt=0)  # a connection on which nothing is said is closed after this
+    voice_max_connections: int = Field(128, ge=1)  # of one web process; each costs 0.4 % of a core to listen to
+    voice_send_timeout_s: float = Field(15.0, gt=0)  # a client that takes nothing for so long is let go
+    voice_keep_audio: bool = True  # what was said and answered, beside its text
+    voice_output_rate: int = Field(22_050, ge=8_000, le=48_000)  # samples a second, where a client asks for none
+    voice_transcriber: Literal["auto", "whisper", "sphinx"] = "auto"  # auto: whisper where its weights are
+    voice_transcribers: int = Field(2, ge=1)  # utterances understood at a time; each takes a core while somebody speaks
+    voice_speaker: Literal["auto", "kokoro", "piper", "espeak"] = "auto"
+    voice_speakers: int = Field(2, ge=1)  # sentences spoken at a time, a process each
+    voice_name: str = ""  # whose voice, as the speaker calls it; empty: its first
 
     # --- workspace: the one folder that /api/workspace/scan looks at
     workspace_dir: Path | None = None

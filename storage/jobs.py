@@ -66,11 +66,15 @@ def hash_request(*parts: Any) -> str:
 # --- coming in ------------------------------------------------------------------------------------------------------
 
 
+def find_keyed(session: Session, owner_id: str, key: str) -> Job | None:
+    """The job that was accepted under this Idempotency-Key."""
+    query = select(Job).where(col(Job.owner_id) == owner_id, col(Job.idempotency_key) == key)
+    return session.execute(query).scalar_one_or_none()
+
+
 def find_idempotent(session: Session, owner_id: str, key: str, request_hash: str) -> Job | None:
     """The job an earlier request with this key made. Raises Unusable when that request was another one."""
-    row = session.execute(
-        select(Job).where(col(Job.owner_id) == owner_id, col(Job.idempotency_key) == key)
-    ).scalar_one_or_none()
+    row = find_keyed(session, owner_id, key)
     if row is not None and row.request_hash != request_hash:
         raise Unusable("This Idempotency-Key was used before with a different request; use a new key.")
     return row
@@ -282,6 +286,14 @@ def backoff_s(failures: int) -> float:
 
 
 # --- a person's writes ------------------------------------------------------------------------------------------------
+
+
+def newest(session: Session, owner_id: str, kind: Kind, conversation_id: str | None = None) -> Job | None:
+    """The one that came last, of a conversation or of all."""
+    query = select(Job).where(col(Job.owner_id) == owner_id, col(Job.kind) == kind.value)
+    if conversation_id is not None:
+        query = query.where(col(Job.conversation_id) == conversation_id)
+    return session.execute(query.order_by(col(Job.id).desc()).limit(1)).scalar_one_or_none()
 
 
 def get(session: Session, job_id: str, owner_id: str) -> Job:

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from config.errors import DeadlineExceeded
+from config.queues import Kind
 from storage.tables import utcnow
 from tasks.run import JobRun
 from workers.llm.prompt import drop_oldest_half
@@ -22,6 +23,8 @@ _LEAST_LOGPROB = -9999.0
 
 
 def chat_class(run: JobRun) -> WorkClass:
+    if run.job.kind == Kind.VOICE_REPLY.value:
+        return "voice"
     return "batch" if run.job.priority <= WHENEVER else "chat"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -56,7 +57,7 @@ def job(kind: Kind) -> Callable[[B], B]:
     def register(body: B) -> B:
         BODIES[kind] = body
 
-        seats = Seats(KINDS[kind].at_once, lambda: _call_next(kind, seats))
+        seats = Seats(partial(_seats_of, kind), lambda: _call_next(kind, seats))
 
         @celery_app.task(name=KINDS[kind].task)  # type: ignore[untyped-decorator]
         def deliver(job_id: str) -> None:
@@ -69,6 +70,14 @@ def job(kind: Kind) -> Callable[[B], B]:
         return body
 
     return register
+
+
+def _seats_of(kind: Kind) -> int | None:
+    spec = KINDS[kind]
+    slots = get_leases().me.slots
+    if spec.leaves_free and get_leases().me.queues:
+        return max(1, slots // 2, slots - spec.leaves_free)
+    return spec.at_once
 
 
 def _call_next(kind: Kind, seats: Seats) -> None:

@@ -19,7 +19,7 @@ import redis
 from config.logging import log
 from storage import jobs
 from storage.database import Session, transaction
-from storage.events import FIRST, NEXT, RESTART, EventLog, LogLost, NewEvent, StaleAttempt
+from storage.events import FIRST, NEXT, RESTART, Event, EventLog, LogLost, NewEvent, StaleAttempt
 from storage.jobs import ClaimedJob
 from storage.tables import utcnow
 
@@ -58,6 +58,8 @@ class JobRun:
         self.text = ""  # the answer so far, across attempts
         self.resume_tokens: list[int] = []
         self.logprobs: list[dict[str, Any]] = []  # where they were asked for
+        self.lasting: list[NewEvent] = []  # what `tell` told, across attempts
+        self.before_anew: Callable[[], None] = lambda: None  # called where Redis lost what it was given
         self._stopping = stopping
         self._log = event_log
         self._seq = job.event_seq
@@ -92,6 +94,13 @@ class JobRun:
         self._unsent.append(NewEvent({"type": kind, **fields}, resume))
         self._send()
 
+    def tell(self, kind: str, /, **fields: Any) -> None:
+        """Append an event that belongs to the answer: where the log was lost it is told again."""
+        event = NewEvent({"type": kind, **fields})
+        self.lasting.append(event)
+        self._unsent.append(event)
+        self._send()
+
     def emit_all(self, events: Iterable[dict[str, Any]]) -> None:
         """Append several events in one go."""
         self._unsent += [NewEvent(fields) for fields in events]
@@ -115,8 +124,7 @@ class JobRun:
         """Read what earlier attempts of this job already said; the answer continues after it."""
         if self.attempt == 1:
             return
-        self.flush(FLUSH_WAIT_S)
-        for event in self._log.read(self.id):
+        for event in self.logged():
             if event.type == "reset":
                 self.text, self.resume_tokens, self.logprobs = "", [], []
             elif event.type == "content":
@@ -124,6 +132,11 @@ class JobRun:
                 self.text += said["content"]
                 self.logprobs += said.get("logprobs", ())
                 self.resume_tokens += [int(token) for token in event.resume.split()]
+
+    def logged(self) -> list[Event]:
+        """What the log holds, of all attempts. Raises redis.RedisError."""
+        self.flush(FLUSH_WAIT_S)
+        return self._log.read(self.id)
 
     def _send(self) -> None:
         while self._unsent:
@@ -149,7 +162,12 @@ class JobRun:
         if self.text:
             said = {"type": "content", "content": self.text, **({"logprobs": self.logprobs} if self.logprobs else {})}
             start.append(NewEvent(said, " ".join(map(str, self.resume_tokens))))
-        self._unsent = start + [event for event in self._unsent if event.fields["type"] not in ("content", "reset")]
+        self.before_anew()
+        start += self.lasting
+        told = {id(event) for event in self.lasting}
+        self._unsent = start + [
+            event for event in self._unsent if event.fields["type"] not in ("content", "reset") and id(event) not in told
+        ]
         self._seq += self._maybe_written
         self._mode = RESTART
 

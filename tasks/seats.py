@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Seats:
-    def __init__(self, number: int | None, call_next: Callable[[], None]) -> None:
+    def __init__(self, number: Callable[[], int | None], call_next: Callable[[], None]) -> None:
         """`number` None: as many as come. `call_next` is called when a seat is free again and somebody was turned
         away."""
         self._number = number
@@ -20,11 +20,12 @@ class Seats:
     @contextmanager
     def take(self) -> Iterator[bool]:
         """False when all are taken: whoever asked leaves, and somebody will be called."""
-        if self._number is None:
+        number = self._number()
+        if number is None:
             yield True
             return
         with self._lock:
-            seated = self._taken < self._number
+            seated = self._taken < number
             self._taken += seated
             self._turned_away |= not seated
         try:

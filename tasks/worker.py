@@ -29,6 +29,7 @@ from workers import registry
 ASK_SERVERS_S = 30.0  # between two looks at which models Ollama and its like have
 
 _leases: Leases | None = None
+_ear: Any = None
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -93,9 +94,40 @@ def _load_models() -> None:
         if detail is None:
             _load("emotion", get_settings().emotion_model or "default", registry.emotion)  # or the first who asks waits
             _have_the_index_follow(registry.embedder().name)
+    if "voice" in me.queues:
+        _open_the_ear(me)
     me.state = "ready"
     _leases.tell()
     log.info("worker ready", queues=me.queues)
+
+
+def _open_the_ear(me: WorkerPresence) -> None:
+    """What a spoken turn needs, in the order in which it needs it. The language model is the generate worker's."""
+    global _ear  # noqa: PLW0603
+    from tasks.ear import Ear
+    from workers.voice import house
+
+    assert _leases is not None
+    parts: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("transcriber", house.transcriber),
+        ("speaker", house.speaker),
+        ("speech_emotion", house.speech_emotion),
+        ("voice_activity", house.voice_activity),
+    )
+    me.models = {role: {"name": "default", "state": "loading"} for role, _ in parts}
+    for number, (role, load) in enumerate(parts, 1):
+        log.info(f"[{number}/{len(parts) + 1}] loading", role=role)
+        detail = _load(role, "default", load)
+        me.models[role] = (
+            {"name": load().name, "state": "ready"}
+            if detail is None
+            else {"name": "default", "state": "failed", "detail": detail}
+        )
+        _leases.tell()
+    log.info(f"[{len(parts) + 1}/{len(parts) + 1}] the language model is served by the generate worker")
+    if me.models["voice_activity"]["state"] == me.models["transcriber"]["state"] == "ready":
+        _ear = Ear(_leases.worker_name)
+        _ear.start()
 
 
 def _have_the_index_follow(model: str) -> None:
@@ -146,6 +178,8 @@ def _stopping(**_: Any) -> None:
     if _leases is not None:
         _leases.me.state = "stopping"
         _leases.stopping.set()
+    if _ear is not None:
+        _ear.stop()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]

@@ -17,7 +17,7 @@ from tests import factories
 
 def test_seats_are_bounded_and_given_back() -> None:
     called: list[int] = []
-    seats = Seats(2, lambda: called.append(1))
+    seats = Seats(lambda: 2, lambda: called.append(1))
     with ExitStack() as stack:
         assert [stack.enter_context(seats.take()) for _ in range(3)] == [True, True, False]
         assert called == []
@@ -29,13 +29,13 @@ def test_seats_are_bounded_and_given_back() -> None:
 
 
 def test_without_a_bound_everybody_sits() -> None:
-    seats = Seats(None, lambda: None)
+    seats = Seats(lambda: None, lambda: None)
     with ExitStack() as stack:
         assert all(stack.enter_context(seats.take()) for _ in range(100))
 
 
 def test_a_seat_is_given_back_by_a_job_that_fails() -> None:
-    seats = Seats(1, lambda: None)
+    seats = Seats(lambda: 1, lambda: None)
     for _ in range(3):
         try:
             with seats.take() as seated:
@@ -46,7 +46,7 @@ def test_a_seat_is_given_back_by_a_job_that_fails() -> None:
 
 
 def test_never_more_than_there_are() -> None:
-    seats, most, now, lock = Seats(3, lambda: None), 0, 0, threading.Lock()
+    seats, most, now, lock = Seats(lambda: 3, lambda: None), 0, 0, threading.Lock()
 
     def sit() -> None:
         nonlocal most, now
@@ -65,7 +65,7 @@ def test_never_more_than_there_are() -> None:
 
 
 def test_who_was_turned_away_is_called(sqlite: str, clean_redis: str) -> None:
-    seats = Seats(1, lambda: _call_next(Kind.SUMMARIZE, seats))
+    seats = Seats(lambda: 1, lambda: _call_next(Kind.SUMMARIZE, seats))
     low = factories.job(Kind.SUMMARIZE, input={"conversation_id": "x"}, priority=1)
     high = factories.job(Kind.SUMMARIZE, input={"conversation_id": "y"}, priority=7)
     with seats.take(), seats.take() as turned_away:
@@ -81,7 +81,7 @@ def test_who_was_turned_away_is_called(sqlite: str, clean_redis: str) -> None:
 
 
 def test_nobody_is_called_where_nobody_waits(sqlite: str, clean_redis: str) -> None:
-    seats = Seats(1, lambda: _call_next(Kind.SUMMARIZE, seats))
+    seats = Seats(lambda: 1, lambda: _call_next(Kind.SUMMARIZE, seats))
     with seats.take(), seats.take():
         pass
     assert queue.length("summarize") == 0
