@@ -82,8 +82,9 @@ def create_app() -> Litestar:
     files = Router("/", route_handlers=[FileController, upload], request_max_body_size=(settings.max_file_mb + 1) * MIB)
     app = Litestar(
         route_handlers=[
-            root, health, status, JobController, job_events, job_socket, voice_socket, ChatController, ConversationController,
-            ModelController, SummaryController, imports, import_link, export, search, rag_search, openapi_json, redoc, docs_asset,
+            root, health, status, JobController, job_events, job_socket, voice_socket, ChatController,
+            ConversationController, ModelController, SummaryController, imports, import_link, export, search,
+            rag_search, openapi_json, redoc, docs_asset,
             files, signed_file, image, DraftController, ProjectController, PromptController, LlmDefaultController,
             FaithhController, ClarityController, PocketChatController, AdminController,
             *SIGN_IN, import_from_slack,

@@ -27,10 +27,12 @@ __all__ = ["Caller", "gate", "page_origins"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?")
-# Answers that tell nothing about anybody, and files by addresses whose signature is the permission.
-PUBLIC_PATHS = frozenset(
-    {"/", "/health", "/docs", "/docs/openapi.json", "/redoc", "/openapi.json", "/api/files/{file_id}"}
-)
+# Answers that tell nothing about anybody, the house's own pictures, and files by addresses whose signature is the
+# permission.
+PUBLIC_PATHS = frozenset({
+    "/", "/health", "/api/health", "/docs", "/docs/openapi.json", "/redoc", "/openapi.json", "/images/{name}",
+    "/api/files/{file_id}", "/docs/assets/{name}",
+})  # fmt: skip
 # Where people who are not signed in sign in. Counted by address, as they reach the issuer or the password hasher.
 SIGN_IN_PATHS = frozenset({"/api/auth/login", "/api/auth/callback", "/api/auth/status", "/auth/login", "/auth/test"})
 

@@ -8,6 +8,7 @@ import redis
 from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, Parameter
 
+from api import sessions
 from api.intake import AnyRequest, chat_builder, submit
 from api.schemas import MAX_OFFSET, TextChatIn
 from api.threads import reading as in_thread
@@ -16,10 +17,9 @@ from api.views import iso
 from api.waiting import preference, respond
 from config.queues import Kind
 from config.settings import get_settings
-from storage import conversations, emotions, messages, presence, stats, users
+from storage import conversations, emotions, messages, presence, users
 from storage.database import Session, reading, transaction
-from storage.filters import OWN_SOURCE, Filters
-from storage.tables import Conversation, Job, Message, utcnow
+from storage.tables import Job, Message, utcnow
 
 Json = dict[str, Any]
 
@@ -44,7 +44,7 @@ class ClarityController(Controller):
         limit: Annotated[int, Parameter(ge=1)] = 50,
         offset: Annotated[int, Parameter(ge=0, le=MAX_OFFSET)] = 0,
     ) -> Json:
-        return await in_thread(page, request.user.id, min(limit, get_settings().max_page), offset)
+        return await in_thread(sessions.page, request.user.id, min(limit, get_settings().max_page), offset)
 
     @get("/sessions/{session_id:str}/history", summary="What was said in a session, and how it sounded")
     async def history(self, request: AnyRequest, session_id: FromPath[str]) -> Json:
@@ -52,8 +52,7 @@ class ClarityController(Controller):
 
     @delete("/sessions/{session_id:str}", status_code=200, summary="Delete a session and all that was said in it")
     async def remove(self, request: AnyRequest, session_id: FromPath[str]) -> Json:
-        await writing(remove, request.user.id, session_id)
-        return {"success": True, "message": "Session deleted", "session_id": session_id}
+        return await writing(sessions.remove, request.user.id, session_id)
 
     @post("/text-chat", status_code=200, summary="Say something in writing and get the answer")
     async def chat(self, request: AnyRequest, data: TextChatIn) -> Response[Json]:
@@ -83,32 +82,6 @@ def _open(owner_id: str) -> Json:
     return {"session_id": conversation.id, "created_at": iso(conversation.created_at)}
 
 
-def page(owner_id: str, limit: int, offset: int) -> Json:
-    """Conversations that were begun here."""
-    with reading() as session:
-        of = Filters(source=OWN_SOURCE)
-        rows, total = conversations.page(session, owner_id, of, limit=limit, offset=offset)
-        counts = stats.count_messages(session, [row.id for row in rows])
-    sessions = [_session_json(row) | {"message_count": counts.get(row.id, 0)} for row in rows]
-    return {"sessions": sessions, "total": total, "limit": limit, "offset": offset}
-
-
-def remove(owner_id: str, session_id: str) -> None:
-    """Raises NotFound, Conflict where it is locked."""
-    with transaction() as session:
-        conversations.open_for_writing(session, session_id, owner_id)
-        conversations.remove(session, session_id, owner_id)
-
-
-def _session_json(row: Conversation) -> Json:
-    return {
-        "session_id": row.id,
-        "title": row.title,
-        "created_at": iso(row.created_at),
-        "updated_at": iso(row.updated_at),
-    }
-
-
 def _history(owner_id: str, session_id: str) -> Json:
     with reading() as session:
         conversation = conversations.get(session, session_id, owner_id)
@@ -119,7 +92,7 @@ def _history(owner_id: str, session_id: str) -> Json:
         for turn in turns
         if turn["emotion"]
     ]
-    return {**_session_json(conversation), "turns": turns, "emotion_timeline": timeline}
+    return {**sessions.session_json(conversation), "turns": turns, "emotion_timeline": timeline}
 
 
 def _turn_json(message: Message) -> Json:

@@ -1,4 +1,4 @@
-"""/images/{name}: the pictures that the owner has put into DATA_DIR/images, and nothing else."""
+"""/images/{name}: the pictures that the owner has put into DATA_DIR/images for everybody to see, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.file_types import PICTURES, SVG, recognise
 CACHED_S = 3600
 # An SVG may hold scripts: as a picture in a page none runs, and opened by itself none runs either.
 _HEADERS = {
-    "Cache-Control": f"private, max-age={CACHED_S}",
+    "Cache-Control": f"public, max-age={CACHED_S}",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
-from litestar.datastructures import UploadFile
+from litestar.datastructures import FormMultiDict, UploadFile
 from litestar.params import FromPath, FromQuery, Parameter
 
 from api.intake import AnyRequest, builder, submit
@@ -21,6 +21,7 @@ from storage import blobs, imports, jobs
 from storage.database import reading
 
 Json = dict[str, Any]
+_OPTIONS = ("accept_summarization", "model")
 
 
 def _file_name(given: str) -> str:
@@ -38,16 +39,19 @@ async def _linked(request: AnyRequest) -> ImportIn:
 
 async def _uploaded(request: AnyRequest) -> ImportIn:
     try:
-        form = await request.form() if request.content_type[0] == FORM else {}
+        form = await request.form() if request.content_type[0] == FORM else FormMultiDict()
     except (UnicodeDecodeError, LookupError):
         raise BadRequest("The form holds a field that is not text in its own charset.") from None
     file = form.get("file")
-    if not isinstance(file, UploadFile) or len(form) != 1:
-        raise Unusable("Send the export as one multipart field named `file`.")
+    options = {name: value for name, value in form.items() if name != "file"}
+    usable = all(name in _OPTIONS and isinstance(value, str) for name, value in options.items())
+    if not isinstance(file, UploadFile) or not usable or len(list(form.multi_items())) != 1 + len(options):
+        raise Unusable(f"Send the export as one multipart field named `file`; {' and '.join(_OPTIONS)} may go with it.")
+    given = parse_body(ImportIn, {"blob": "0" * 64, **options})  # before the file is kept
     digest, size = await waiting(blobs.store, file.file, get_settings().max_upload_mb * MIB)
     if size == 0:
         raise Unusable("The file is empty.")
-    return ImportIn(blob=digest, filename=_file_name(file.filename or ""))
+    return given.model_copy(update={"blob": digest, "filename": _file_name(file.filename or "")})
 
 
 class ImportController(Controller):

@@ -56,9 +56,9 @@ class LinkIn(Body):
 @post("/api/conversations/import", status_code=200, tags=["imports"], summary="Import a share link and watch it")
 async def import_link(request: AnyRequest, data: LinkIn) -> Stream | Response[Any]:
     owner_id = request.user.id
-    body = _as_import(data)
-    known = await in_thread(_known, owner_id, body.url or "") if data.duplicate_resolution == "prompt" else []
     wish = preference(request, default_wait_s=0)
+    body = _as_import(data, watched=wish.applied is None)
+    known = await in_thread(_known, owner_id, body.url or "") if data.duplicate_resolution == "prompt" else []
     if wish.applied is not None:
         if known:
             raise Conflict("This link was imported before; say with duplicate_resolution what to do.")
@@ -70,13 +70,15 @@ async def import_link(request: AnyRequest, data: LinkIn) -> Stream | Response[An
     )
 
 
-def _as_import(data: LinkIn) -> ImportIn:
-    """Raises Unusable for what is no share link."""
+def _as_import(data: LinkIn, *, watched: bool) -> ImportIn:
+    """Raises Unusable for what is no share link. Where nobody watches, the import asks for the summary itself."""
     given: Json = {"url": data.url}
     if data.duplicate_resolution != "prompt":
         given["duplicates"] = data.duplicate_resolution
     if data.target_conversation_id is not None:
         given["target_conversation_id"] = data.target_conversation_id
+    if data.accept_summarization and not watched:
+        given |= {"accept_summarization": True, "model": data.model}
     return parse_body(ImportIn, given)
 
 

@@ -11,7 +11,7 @@ import redis
 from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, Parameter
 
-from api import clarity, machine
+from api import machine, sessions
 from api.intake import AnyRequest, chat_builder, submit
 from api.schemas import MAX_OFFSET, PromptIn
 from api.status import ACTIVE_S, STARTED_AT
@@ -51,7 +51,7 @@ class PocketChatController(Controller):
         limit: Annotated[int, Parameter(ge=1)] = 50,
         offset: Annotated[int, Parameter(ge=0, le=MAX_OFFSET)] = 0,
     ) -> Json:
-        return await in_thread(clarity.page, request.user.id, min(limit, get_settings().max_page), offset)
+        return await in_thread(sessions.page, request.user.id, min(limit, get_settings().max_page), offset)
 
     @get("/history/{session_id:str}", summary="One chat session with its messages")
     async def show(self, request: AnyRequest, session_id: FromPath[str]) -> Json:
@@ -59,8 +59,7 @@ class PocketChatController(Controller):
 
     @delete("/history/{session_id:str}", status_code=200, summary="Delete a chat session")
     async def remove(self, request: AnyRequest, session_id: FromPath[str]) -> Json:
-        await writing(clarity.remove, request.user.id, session_id)
-        return {"success": True, "message": "Session deleted", "session_id": session_id}
+        return await writing(sessions.remove, request.user.id, session_id)
 
 
 class AdminController(Controller):
@@ -125,15 +124,18 @@ def _show(owner_id: str, session_id: str) -> Json:
 
 def _sessions() -> Json:
     with reading() as session:
-        return {**stats.count_sessions(session), "active": stats.count_talking(session, ACTIVE_S)}
+        return _count_sessions(session)
+
+
+def _count_sessions(session: Session) -> Json:
+    return {**stats.count_sessions(session), "active": stats.count_talking(session, ACTIVE_S)}
 
 
 def _metrics() -> Json:
     with reading() as session:
         jobs, tokens = stats.count_jobs(session), stats.count_tokens(session)
         ends, depths = stats.latest_ends(session, _LATEST), backlog.depths(session)
-        people = stats.count_users(session)
-        sessions = {**stats.count_sessions(session), "active": stats.count_talking(session, ACTIVE_S)}
+        people, talks = stats.count_users(session), _count_sessions(session)
     try:
         workers, cache = presence.present(), answer_cache.stats()
     except redis.RedisError:
@@ -150,7 +152,7 @@ def _metrics() -> Json:
         "queues": depths,
         "cache": cache,
         "users": people,
-        "sessions": sessions,
+        "sessions": talks,
         "processes": [{"name": "web", "memory_bytes": load["memory_bytes"]}, *map(_process_json, workers)],
         "cpu_usage": load["cpu_usage"],
         "memory_usage": load["memory_usage"],

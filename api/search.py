@@ -65,7 +65,7 @@ def _utc(moment: datetime | None) -> str | None:
 @post("/api/rag_search", status_code=200, tags=["search"], summary="The passages a chat would be given")
 async def rag_search(request: AnyRequest, data: SearchIn) -> Json:
     question = {"mode": "passages", "owner_id": request.user.id, "text": _clean(data.query), "limit": data.n_results}
-    found: list[Json] = await waiting(queue.ask, SEARCH_TASK, SEARCH_QUEUE, question, get_settings().search_timeout_s)
+    found: Json = await waiting(queue.ask, SEARCH_TASK, SEARCH_QUEUE, question, get_settings().search_timeout_s)
     results = [
         {
             "text": row["text"],
@@ -74,9 +74,10 @@ async def rag_search(request: AnyRequest, data: SearchIn) -> Json:
             "message_id": row["message_id"],
             "score": round(row["score"], 4),
         }
-        for row in found
+        for row in found["passages"]
     ]
-    return {"success": True, "query": data.query, "results": results, "count": len(results)}
+    found_all = {"results": results, "count": len(results), "degraded": found["degraded"]}
+    return {"success": True, "query": data.query, **found_all}
 
 
 def _clean(text: str) -> str:

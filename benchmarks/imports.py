@@ -1,4 +1,5 @@
-"""From file to committed rows, by the real import job in a real worker, against `json.load` of the same file."""
+"""From file to committed rows, by the real import job in a real worker, against `json.load` of the same file: for every
+source whose export a parser of the standard library reads."""
 
 from __future__ import annotations
 
@@ -14,22 +15,33 @@ from benchmarks.processes import Trouble
 from benchmarks.report import Table, number, ratios, spread
 from benchmarks.usage import PeakRss
 from benchmarks.web import Web
-from tests.exports import write_big_export
+from tests.exports.big import write_big
 
 LOAD, NEW, AGAIN = "json.load", "import, all new", "import again, unchanged"
+CHATGPT, PAGE, LINES = "chatgpt", "gemini, as a page", "backchannel"
+OTHERS = ("claude", "grok", "gemini", PAGE, "open-webui", "librechat", "deepseek", LINES)
 LIMIT_S = 600.0
 SEED = 7
 MB = 1_000_000
 
-_JSON_LOAD = """
-import json, sys, time
+# The cheapest way to have all of a file parsed, in a fresh process that imports nothing else.
+_BASELINE = """
+import sys, time
+{prepare}
 sys.stdin.readline()
 started = time.perf_counter()
 with open(sys.argv[1], "rb") as file:
-    found = json.load(file)
+    {parse}
 print(time.perf_counter() - started, flush=True)
 sys.stdin.readline()
 """
+_JSON = _BASELINE.format(prepare="import json", parse="found = json.load(file)")
+_BASELINES = {
+    LINES: _BASELINE.format(prepare="import json", parse="found = [json.loads(line) for line in file]"),
+    PAGE: _BASELINE.format(
+        prepare="from html.parser import HTMLParser", parse="HTMLParser().feed(file.read().decode())"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +56,34 @@ class _Once:
 
 def measure(bench: Bench) -> Table:
     megabytes, rounds = bench.pick(100, 20), bench.pick(3, 1)
-    export = bench.folder / "conversations.json"
-    bench.say(f"writing an export of {megabytes} MB")
-    conversations = write_big_export(export, megabytes, seed=SEED)
+    export = bench.folder / "export"
     number_of_house = iter(range(1_000))
 
-    def imported() -> tuple[_Once, _Once]:
-        return _import_twice(bench.folder / f"house{next(number_of_house)}", export, conversations)
+    def houses(source: str, size: float, rounds: int) -> dict[str, list[_Once]]:
+        bench.say(f"{source}: writing an export of {size:.0f} MB")
+        conversations = write_big(export, source, size, seed=SEED)
 
-    found = in_turn(bench, rounds, {LOAD: lambda: _json_load(export), NEW: imported})
-    runs = {
-        LOAD: [one for one in found[LOAD] if isinstance(one, _Once)],
-        NEW: [pair[0] for pair in found[NEW] if isinstance(pair, tuple)],
-        AGAIN: [pair[1] for pair in found[NEW] if isinstance(pair, tuple)],
-    }
-    return _table(export.stat().st_size / MB, conversations, runs)
+        def imported() -> tuple[_Once, _Once]:
+            return _import_twice(bench.folder / f"house{next(number_of_house)}", export, conversations)
+
+        found = in_turn(bench, rounds, {LOAD: lambda: _parsed(source, export), NEW: imported})
+        return {
+            LOAD: [one for one in found[LOAD] if isinstance(one, _Once)],
+            NEW: [pair[0] for pair in found[NEW] if isinstance(pair, tuple)],
+            AGAIN: [pair[1] for pair in found[NEW] if isinstance(pair, tuple)],
+        }
+
+    runs = {CHATGPT: houses(CHATGPT, megabytes, rounds)}
+    sizes = {CHATGPT: export.stat().st_size / MB}
+    for source in OTHERS:
+        runs[source] = houses(source, bench.pick(30, 5), 1)
+        sizes[source] = export.stat().st_size / MB
+    return _table(sizes, runs)
 
 
-def _json_load(export: Path) -> _Once:
-    """In a fresh process that imports nothing else; it waits for a line to begin, and for one to end."""
-    argv = [sys.executable, "-I", "-c", _JSON_LOAD, str(export)]
+def _parsed(source: str, export: Path) -> _Once:
+    """In a fresh process; it waits for a line to begin, and for one to end."""
+    argv = [sys.executable, "-I", "-c", _BASELINES.get(source, _JSON), str(export)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -85,7 +105,7 @@ def _import_twice(folder: Path, export: Path, conversations: int) -> tuple[_Once
             first, second = _import(house, web, export), _import(house, web, export)
         finally:
             web.close()
-        stored = house.sql("SELECT count(*) FROM conversation WHERE source = 'chatgpt'")[0][0]
+        stored = house.sql("SELECT count(*) FROM conversation")[0][0]
         if stored != conversations or first.rows < conversations or second.rows:
             raise Trouble(f"{conversations} conversations became {stored} rows; the second time added {second.rows}")
         return first, second
@@ -105,35 +125,35 @@ def _rows(house: House) -> int:
     return sum(int(str(count)) for count in counts)
 
 
-def _table(megabytes: float, conversations: int, runs: dict[str, list[_Once]]) -> Table:
-    speeds = {name: [megabytes / one.seconds for one in some] for name, some in runs.items()}
-    rows = []
-    for name, some in runs.items():
-        compared = "1×" if name == LOAD else f"{spread(ratios(speeds[name], speeds[LOAD]))}×"
-        peak = max(some, key=lambda one: one.peak - one.before)
-        rows.append(
-            (
-                name,
-                spread(speeds[name]),
-                compared,
-                f"{number(peak.before / MB)} → {number(peak.peak / MB)}"
-                if peak.before
-                else f"{number(peak.peak / MB)}",
-                f"{number((peak.peak - peak.before) / megabytes / MB)}×",
-                "–" if name == LOAD else f"{some[0].rows:,}",
-            )
-        )
+def _table(sizes: dict[str, float], runs: dict[str, dict[str, list[_Once]]]) -> Table:
+    rows = [_row(name, name, sizes[CHATGPT], runs[CHATGPT]) for name in (LOAD, NEW, AGAIN)]
+    rows += [_row(f"{source}, all new", NEW, sizes[source], runs[source]) for source in OTHERS]
     return Table(
         "Importing",
-        f"A generated ChatGPT export of {megabytes:.0f} MB with {conversations:,} conversations, from the job's start "
-        f"to its end in the database (the upload before it is not counted), in the background worker; then the same "
-        f"file once more. Nothing embeds meanwhile. The baseline is `json.load` of the file in a fresh process, which "
-        f"writes nothing. Median of {len(runs[LOAD])} alternating rounds (lowest–highest); memory: the worst round.",
+        f"Generated exports: ChatGPT's of {sizes[CHATGPT]:.0f} MB, the others' of {sizes[OTHERS[0]]:.0f} MB with the "
+        f"same conversations, from the job's start to its end in the database (the upload before it is not counted), "
+        f"in the background worker; then the same file once more. Nothing embeds meanwhile. The baseline is "
+        f"`json.load` of the same file in a fresh process, which writes nothing; of our own export `json.loads` of "
+        f"every line, of Gemini's page Python's `HTMLParser`. ChatGPT: median of {len(runs[CHATGPT][LOAD])} "
+        f"alternating rounds (lowest–highest), memory in the worst; the others: one round.",
         ("", "MB/s", "speed ratio", "resident MB", "growth / file size", "rows written"),
         rows,
         data={
-            "megabytes": megabytes,
-            "mb_per_s": speeds,
-            "memory": {name: [[one.before, one.peak] for one in some] for name, some in runs.items()},
+            source: {"megabytes": sizes[source]}
+            | {name: [[sizes[source] / one.seconds, one.before, one.peak] for one in some] for name, some in of.items()}
+            for source, of in runs.items()
         },
+    )
+
+
+def _row(label: str, name: str, megabytes: float, runs: dict[str, list[_Once]]) -> tuple[str, ...]:
+    speeds, base = ([megabytes / one.seconds for one in runs[which]] for which in (name, LOAD))
+    peak = max(runs[name], key=lambda one: one.peak - one.before)
+    return (
+        label,
+        spread(speeds),
+        "1×" if name == LOAD else f"{spread(ratios(speeds, base))}×",
+        f"{number(peak.before / MB)} → {number(peak.peak / MB)}" if peak.before else f"{number(peak.peak / MB)}",
+        f"{number((peak.peak - peak.before) / megabytes / MB)}×",
+        "–" if name == LOAD else f"{runs[name][0].rows:,}",
     )

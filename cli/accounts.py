@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,12 @@ from cli.client import ClientError
 from cli.db import explained
 from config.errors import BackchannelError
 from config.settings import get_settings
+
+# A job that is asked to stop does so within one token or one item.
+JOBS_END_WITHIN_S = 60.0
+_LOOK_AGAIN_S = 0.1
+# What an upload is given at most between its bytes and its row: younger bytes are left to the hourly upkeep.
+_UPLOAD_S = 3600.0
 
 if TYPE_CHECKING:
     from storage.database import Session
@@ -56,6 +63,39 @@ def _require_database() -> None:
     url = get_settings().database
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise ClientError("There is no database yet: `backchannel user add NAME` makes one.", "empty")
+
+
+def remove_account(user_id: str, heir_id: str) -> None:
+    """All that is theirs and at last the account, in small transactions; ended anywhere, it can be begun again. Raises
+    ClientError where a job does not stop."""
+    from storage import removals
+
+    deadline = time.monotonic() + JOBS_END_WITHIN_S
+    while True:
+        with changing() as session:
+            is_busy = removals.end_jobs(session, user_id) > 0
+        with changing() as session:
+            if not is_busy and not removals.drop_conversations(session, user_id):
+                is_busy = not removals.finish(session, user_id, heir_id)
+                if not is_busy:
+                    break
+        if is_busy and time.monotonic() > deadline:
+            raise ClientError(
+                "A job of this account does not stop. Nobody can sign in to it now; the same command again goes on.",
+                "conflict",
+            )
+        if is_busy:
+            time.sleep(_LOOK_AGAIN_S)
+    _remove_bytes()
+
+
+def _remove_bytes() -> None:
+    """Of uploads that nobody has any more."""
+    from storage import backlog, blobs
+
+    with looking() as session:
+        needed = backlog.needed_blobs(session)
+    blobs.purge(needed, older_than_s=_UPLOAD_S, now_s=time.time())
 
 
 def ask_password(from_stdin: bool) -> str:

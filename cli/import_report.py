@@ -21,7 +21,7 @@ from cli.output import duration, note, plural, printable, short, show, shown_pat
 
 Json = dict[str, Any]
 
-COUNTS = ("created", "updated", "unchanged", "failed")
+COUNTS = ("created", "updated", "unchanged", "skipped", "failed")
 FAILURES_SHOWN = 100  # of one file; --json has them all
 # The server stops telling of each conversation in the event log after this many; the result has them all.
 ITEMS_TOLD = 2000
@@ -160,7 +160,7 @@ def print_table(rows: list[Row]) -> None:
     listing = table("file", *numbers, numbers=numbers)
     for row in rows:
         result = row.result
-        counts = [f"{result['conversations'][name]:,}" for name in COUNTS] if result else ["–"] * len(COUNTS)
+        counts = [f"{result['conversations'].get(name, 0):,}" for name in COUNTS] if result else ["–"] * len(COUNTS)
         # The id below the name: beside it a terminal of 80 columns has no room for either.
         file = Text(row.file, overflow="fold").append(f"\njob {short(row.job['id'])}" if row.job else "", "dim")
         listing.add_row(

@@ -22,6 +22,7 @@ COMMANDS = {
     "user": ("cli.users", "Who may sign in: add, list, disable"),
     "key": ("cli.keys", "API keys: add, list, revoke"),
     "jobs": ("cli.jobs", "List, show, watch, cancel or retry jobs"),
+    "openapi": ("cli.openapi", "Print the description of the HTTP interface"),
     "doctor": ("cli.doctor", "Check each part and say how to mend it"),
     "db": ("cli.db", "Database migrations"),
 }

@@ -25,10 +25,13 @@ def command(client: Client, words: tuple[str, ...], limit: int, as_json: bool) -
     found = client.request("GET", "/api/search", params={"q": query, "limit": limit})
     if as_json:
         print_json(found)
-    elif found["results"]:
+        return
+    if found["results"]:
         _print(found["results"])
     else:
         note("Nothing was found.")
+    if degraded := found.get("degraded"):
+        note(degraded)
 
 
 def _print(hits: list[Json]) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from cli.accounts import ask_password, changing, looking
-from cli.output import Group, age, print_json, printable, show, table
+from cli.accounts import ask_password, changing, looking, remove_account
+from cli.output import Group, age, note, plural, print_json, printable, show, table
 
 Json = dict[str, Any]
 
-command = Group("user", help="Add, list, disable people; they sign in where AUTH_MODE=required.")
+command = Group("user", help="Add, list, disable, remove people; they sign in where AUTH_MODE=required.")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text for people.")
 stdin_option = click.option("--password-stdin", is_flag=True, help="Read the password from stdin instead of asking.")
 
@@ -111,6 +111,31 @@ def _set_active(name: str, is_active: bool) -> None:
 
     with changing() as session:
         users.set_active(session, users.require(session, name), is_active)
+
+
+@command.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json_option
+def remove(name: str, yes: bool, as_json: bool) -> None:
+    """Remove NAME for good, with every conversation, file, draft and job; `export` first what is to be kept."""
+    from storage import removals, users
+
+    with looking() as session:
+        user = users.require(session, name)
+        removals.heir(session, user)
+        theirs = removals.owned(session, user.id)
+    told = ", ".join(plural(number, what.removesuffix("s")) for what, number in theirs.items())
+    if not yes:
+        click.confirm(f"{printable(name)} has {told}. Remove all of it for good?", abort=True, err=True)
+    with changing() as session:
+        heir_id = removals.begin(session, users.require(session, name))
+    remove_account(user.id, heir_id)
+    if as_json:
+        print_json({"id": user.id, "removed": theirs})
+        return
+    click.echo(f"{printable(name)} is removed, with {told}.")
+    note("What the search index and a bucket hold of it goes with the server's next rounds.")
 
 
 @command.command("password")

@@ -151,6 +151,10 @@ class Settings(BaseSettings):
     search_timeout_s: float = Field(30.0, gt=0)  # covers the first load of the embedding model
     search_min_score: float = 0.25  # vector hits under cosine 0.25 are noise
     rag_passages: int = Field(5, ge=1, le=50)
+    rerank_model: str = ""  # a cross-encoder of sentence-transformers that reads the best passages again; empty: none
+    rerank_best: int = Field(30, ge=2, le=200)  # each costs a small model some 15 ms of a core
+    rerank_wait_s: float = Field(1.0, gt=0)  # then the order stays as it was found
+    rerank_threads: int = Field(0, ge=0)  # 0: half of the cores; bulk embedding may want the others
 
     # --- emotions
     emotion_model: str = ""  # a transformers folder that classifies text; empty: the embedder and sentences of ours
@@ -174,6 +178,8 @@ class Settings(BaseSettings):
     voice_speaker: Literal["auto", "kokoro", "piper", "espeak"] = "auto"
     voice_speakers: int = Field(2, ge=1)  # sentences spoken at a time, a process each
     voice_name: str = ""  # whose voice, as the speaker calls it; empty: its first
+    voice_max_file_mb: int = Field(200, ge=1)  # of a recording to be transcribed: three hours of MP3
+    voice_max_file_min: int = Field(180, ge=1)  # the same, for what is packed tighter than it is long
 
     # --- workspace: the one folder that /api/workspace/scan looks at
     workspace_dir: Path | None = None

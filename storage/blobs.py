@@ -6,9 +6,9 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
-from config.errors import NotFound, TooLarge
+from config.errors import NotFound, TooLarge, Unusable
 from config.settings import MIB, get_settings
 from storage.ids import new_id
 
@@ -29,8 +29,13 @@ def path(digest: str) -> Path:
     return found
 
 
-def store(source: IO[bytes], limit_bytes: int) -> tuple[str, int]:
-    """Copy a stream to disk; returns (digest, bytes). Raises TooLarge and keeps nothing."""
+class Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def store(source: Readable, limit_bytes: int, expected: str | None = None) -> tuple[str, int]:
+    """Copy a stream to disk; returns (digest, bytes). Raises TooLarge, or Unusable where the digest is not the
+    `expected` one, and keeps nothing."""
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f"incoming-{new_id()}"
@@ -46,6 +51,8 @@ def store(source: IO[bytes], limit_bytes: int) -> tuple[str, int]:
             target.flush()
             os.fsync(target.fileno())
         name = digest.hexdigest()
+        if expected is not None and name != expected:
+            raise Unusable("The file is not the one that its digest names.")
         final = root / name[:2] / name
         final.parent.mkdir(exist_ok=True)
         temporary.replace(final)

@@ -1,43 +1,54 @@
-"""Passages of messages and files: rows here, vectors of the same id in Chroma. A vector without a row is not found by
-anyone."""
+"""Passages of messages, files and drafts: rows here, vectors of the same id in Chroma. A vector without a row is not
+found by anyone."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Table, delete, func, insert, or_, select
+import orjson
+from sqlalchemy import ARRAY, ColumnElement, String, Table, cast, delete, func, insert, or_, select
 from sqlmodel import Session, col
 
 from storage import fulltext
 from storage.filters import owned
-from storage.project_tables import FileAttachment
+from storage.project_tables import FileAttachment, ProjectDraft, ProjectDraftVersion
 from storage.tables import Chunk, Conversation, Message
 
 _chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
+_conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
 class FoundChunk:
-    """`role`: of the message that said it; `filename`: of the file that holds it."""
+    """`role`: of the message that said it; `filename`: of the file that holds it; `draft`: the title of that draft."""
 
     chunk: Chunk
     conversation: Conversation
     role: str | None
     filename: str | None = None
+    draft: str | None = None
+
+    @property
+    def kind(self) -> Literal["message", "file", "draft"]:
+        return "file" if self.filename is not None else "draft" if self.draft is not None else "message"
 
     @property
     def message_id(self) -> str | None:
-        return self.chunk.message_id if self.filename is None else None
+        return self.chunk.message_id if self.kind == "message" else None
 
     @property
     def file_id(self) -> str | None:
-        return self.chunk.message_id if self.filename is not None else None
+        return self.chunk.message_id if self.kind == "file" else None
+
+    @property
+    def draft_id(self) -> str | None:
+        return self.chunk.message_id if self.kind == "draft" else None
 
 
 def ids_of(session: Session, conversation_id: str, index: str, *, said_only: bool = False) -> set[str]:
-    """`said_only`: without those of files."""
+    """`said_only`: without those of files and drafts."""
     of = (_chunks.c.conversation_id == conversation_id, _chunks.c.embedding_model == index)
     query = select(_chunks.c.id).where(*of)
     if said_only:
@@ -60,26 +71,43 @@ def remove(session: Session, chunk_ids: Collection[str]) -> None:
 def load(session: Session, owner_id: str, chunk_ids: Sequence[str]) -> dict[str, FoundChunk]:
     """Rows of these ids that belong to `owner_id`."""
     query = (
-        select(Chunk, Conversation, col(Message.role), col(FileAttachment.filename))
+        select(Chunk, Conversation, col(Message.role), col(FileAttachment.filename), col(ProjectDraftVersion.title))
         .join(Conversation, col(Conversation.id) == col(Chunk.conversation_id))
         .outerjoin(Message, col(Message.id) == col(Chunk.message_id))
         .outerjoin(FileAttachment, col(FileAttachment.id) == col(Chunk.message_id))
+        .outerjoin(ProjectDraft, col(ProjectDraft.id) == col(Chunk.message_id))
+        .outerjoin(ProjectDraftVersion, col(ProjectDraftVersion.id) == col(ProjectDraft.active_version_id))
         .where(col(Chunk.id).in_(list(chunk_ids)), owned(owner_id))
-        .where(or_(col(Message.id).is_not(None), col(FileAttachment.id).is_not(None)))
+        .where(or_(*(col(row.id).is_not(None) for row in (Message, FileAttachment, ProjectDraftVersion))))
     )
     return {row[0].id: FoundChunk(*row) for row in session.execute(query)}
 
 
-def places(session: Session, owner_id: str, chunk_ids: Collection[str]) -> dict[str, str]:
-    """Chunk id → conversation id, of those that belong to `owner_id`."""
+class Place(NamedTuple):
+    """Where a chunk belongs."""
+
+    conversation_id: str
+    title: str
+
+
+def places(session: Session, owner_id: str, chunk_ids: Collection[str]) -> dict[str, Place]:
+    """Of those of these chunks that belong to `owner_id`."""
     if not chunk_ids:
         return {}
     query = (
-        select(_chunks.c.id, _chunks.c.conversation_id)
-        .join(Conversation, col(Conversation.id) == _chunks.c.conversation_id)
-        .where(_chunks.c.id.in_(list(chunk_ids)), owned(owner_id))
+        select(_chunks.c.id, _chunks.c.conversation_id, _conversations.c.title)
+        .join(_conversations, _conversations.c.id == _chunks.c.conversation_id)
+        .where(_listed(session, chunk_ids), owned(owner_id))
     )
-    return {row[0]: row[1] for row in session.execute(query)}
+    return {row[0]: Place(row[1], row[2]) for row in session.execute(query)}
+
+
+def _listed(session: Session, chunk_ids: Collection[str]) -> ColumnElement[bool]:
+    """One value for all ids: SQLAlchemy and SQLite take longer to read a statement of hundreds than to do it."""
+    if session.get_bind().dialect.name == "sqlite":
+        given = func.json_each(orjson.dumps(list(chunk_ids)).decode()).table_valued("value")
+        return _chunks.c.id.in_(select(given.c.value))
+    return _chunks.c.id == func.any(cast(list(chunk_ids), ARRAY(String)))
 
 
 def texts(session: Session, chunk_ids: Collection[str]) -> dict[str, str]:

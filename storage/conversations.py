@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -15,27 +16,30 @@ from storage import answer_cache, endings, fulltext, gone, model_cache
 from storage.filters import NO_FILTERS, Filters, owned
 from storage.ids import new_id
 from storage.project_tables import FileAttachment, ProjectDraft
-from storage.tables import Conversation, Message, utcnow
+from storage.tables import Conversation, Message, Summary, utcnow
 
 UNTITLED = "New conversation"
 _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 _messages: Table = Message.__table__  # type: ignore[attr-defined]
 _files: Table = FileAttachment.__table__  # type: ignore[attr-defined]
 _drafts: Table = ProjectDraft.__table__  # type: ignore[attr-defined]
+_summaries: Table = Summary.__table__  # type: ignore[attr-defined]
 
 SortBy = Literal["updated_at", "created_at", "title"]
 SortDir = Literal["asc", "desc"]
-UpsertStatus = Literal["created", "updated", "unchanged"]
+UpsertStatus = Literal["created", "updated", "unchanged", "skipped"]
+LOCKED = "the conversation is locked here, and the file has other messages; unlock it and import again"
 _COMPARED = ("role", "author_name", "content", "visibility", "model", "parts", "position", "on_path")
 
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What an import did to one conversation; `messages` counts rows added or changed."""
+    """What an import did to one conversation; `messages` counts rows added or changed; `reason`: why it was skipped."""
 
     status: UpsertStatus
     conversation_id: str
     messages: int
+    reason: str | None = None
 
 
 def create(session: Session, owner_id: str, title: str = UNTITLED) -> Conversation:
@@ -128,6 +132,19 @@ def touch(session: Session, conversation_id: str) -> None:
     )
 
 
+def reindex(session: Session, conversation_id: str) -> None:
+    """Its draft or its files changed: the index has to follow. A summary speaks of what was said, so one that is up to
+    date stays so."""
+    version = select(_conversations.c.content_version).where(_conversations.c.id == conversation_id).scalar_subquery()
+    fresh = (_summaries.c.conversation_id == conversation_id, _summaries.c.content_version == version)
+    session.execute(update(_summaries).where(*fresh).values(content_version=_summaries.c.content_version + 1))
+    session.execute(
+        update(_conversations)
+        .where(_conversations.c.id == conversation_id)
+        .values(content_version=_conversations.c.content_version + 1)
+    )
+
+
 def with_url(session: Session, owner_id: str, url: str) -> list[Conversation]:
     """Those that were brought from this address, however its end is written."""
     bare = url.partition("#")[0].partition("?")[0].rstrip("/")
@@ -135,6 +152,15 @@ def with_url(session: Session, owner_id: str, url: str) -> list[Conversation]:
         col(Conversation.owner_id) == owner_id, col(Conversation.url).in_([url, bare, f"{bare}/"])
     )
     return list(session.execute(query.order_by(col(Conversation.id))).scalars())
+
+
+def with_identity(session: Session, owner_id: str, source: str, native_id: str) -> Conversation | None:
+    query = select(Conversation).where(
+        col(Conversation.owner_id) == owner_id,
+        col(Conversation.source) == source,
+        col(Conversation.native_id) == native_id,
+    )
+    return session.execute(query).scalar_one_or_none()
 
 
 def load(
@@ -214,7 +240,7 @@ def match_titles(
 
 # Built once: an import runs them for every conversation, and building them costs more than running them.
 _KNOWN = (
-    select(_conversations.c.id, _conversations.c.content_hash, _conversations.c.title_is_custom)
+    select(*(_conversations.c[name] for name in ("id", "content_hash", "title_is_custom", "is_locked")))
     .where(
         _conversations.c.owner_id == bindparam("owner"),
         _conversations.c.source == bindparam("of_source"),
@@ -231,7 +257,8 @@ def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messag
 
     `conversation` holds Conversation columns (source, native_id, title, content_hash, …), `messages` Message columns
     with `parent_native_id` in place of `parent_id`, parents before children. What was said here since is kept, and so
-    is a title a person gave. Messages the source no longer has stay, off the shown path.
+    is a title a person gave. Messages the source no longer has stay, off the shown path. A locked conversation takes
+    no other messages than it has.
     """
     identity = {"owner": owner_id, "of_source": conversation["source"], "as_native": conversation["native_id"]}
     known = session.execute(_KNOWN, identity).first()
@@ -243,15 +270,21 @@ def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messag
         return Upserted("created", conversation_id, len(messages))
     if known.content_hash == conversation["content_hash"]:
         return Upserted("unchanged", known.id, 0)
-    changed = _merge_messages(session, known.id, messages)
-    values = {key: value for key, value in conversation.items() if key != "title" or not known.title_is_custom}
+    with session.begin_nested() if known.is_locked else nullcontext() as tried:
+        changed = _merge_messages(session, known.id, messages)
+        if tried is not None and changed:
+            tried.rollback()
+            return Upserted("skipped", known.id, 0, LOCKED)
+    kept = {"is_locked", "updated_at" if known.is_locked else ""}
+    kept |= {"title", "title_is_custom"} if known.title_is_custom else set()
+    values = {key: value for key, value in conversation.items() if key not in kept}
     if "has_attachments" in values:  # of what the source knows; files may have been added here
         own = exists().where(_files.c.conversation_id == known.id)
         values["has_attachments"] = or_(literal(bool(values["has_attachments"])), own)
     session.execute(
         update(_conversations)
         .where(_conversations.c.id == known.id)
-        .values(**values, content_version=_conversations.c.content_version + 1)
+        .values(**values, content_version=_conversations.c.content_version + int(changed > 0))
     )
     return Upserted("updated", known.id, changed)
 

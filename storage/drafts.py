@@ -15,6 +15,7 @@ from storage.project_tables import ProjectDraft, ProjectDraftVersion
 from storage.tables import Conversation, utcnow
 
 MAX_TITLE_CHARS = 300
+_drafts: Table = ProjectDraft.__table__  # type: ignore[attr-defined]
 _versions: Table = ProjectDraftVersion.__table__  # type: ignore[attr-defined]
 
 
@@ -118,6 +119,21 @@ def make_active(session: Session, draft: ProjectDraft, row: ProjectDraftVersion)
     draft.active_version_id, draft.updated_at = row.id, utcnow()
     session.add(draft)
     session.flush()
+    conversations.reindex(session, draft.conversation_id)
+
+
+def contents(session: Session, draft: ProjectDraft) -> set[tuple[str, str, datetime]]:
+    """(title, description, made at) of every version."""
+    query = select(_versions.c.title, _versions.c.description, _versions.c.created_at)
+    return {tuple(row) for row in session.execute(query.where(_versions.c.project_draft_id == draft.id))}
+
+
+def texts(session: Session, conversation_id: str) -> list[tuple[str, str]]:
+    """(draft id, what there is to be found in it): of the active version."""
+    query = select(_drafts.c.id, _versions.c.title, _versions.c.description)
+    query = query.join(_versions, _versions.c.id == _drafts.c.active_version_id)
+    found = session.execute(query.where(_drafts.c.conversation_id == conversation_id))
+    return [(row.id, f"{row.title}\n\n{row.description}") for row in found]
 
 
 # --- as clients and events tell of them

@@ -38,11 +38,16 @@ def end_those_of(session: Session, owner_id: str, conversation_ids: Collection[s
     theirs = (_jobs.c.owner_id == owner_id, _jobs.c.conversation_id.in_(conversation_ids))
     ended = (_jobs.c.status.in_(jobs.TERMINAL), _jobs.c.kind != Kind.IMPORT.value)
     forgotten = list(session.execute(delete(_jobs).where(*theirs, *ended).returning(_jobs.c.id)).scalars())
-    if forgotten:
-        after_commit(session, partial(_forget_logs, forgotten))
+    forget_logs_after_commit(session, forgotten)
     active = select(_jobs.c.id).where(*theirs, _jobs.c.status.in_(("queued", "running"))).order_by(_jobs.c.id)
     for job_id in list(session.execute(active).scalars()):
         cancel(session, job_id, owner_id)
+
+
+def forget_logs_after_commit(session: Session, job_ids: list[str]) -> None:
+    """Of jobs that were deleted."""
+    if job_ids:
+        after_commit(session, partial(_forget_logs, job_ids))
 
 
 def _forget_logs(job_ids: list[str]) -> None:

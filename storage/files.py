@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Table, delete, func, or_, select, update
 from sqlmodel import Session, col
 
 from config.errors import NotFound
-from storage import conversations, endings, gone
+from config.settings import MIB
+from storage import blobs, conversations, endings, gone, object_store
+from storage.database import reading
 from storage.ids import new_id
 from storage.project_tables import FileAttachment
 from storage.tables import Conversation, Job, utcnow
@@ -18,10 +21,15 @@ _files: Table = FileAttachment.__table__  # type: ignore[attr-defined]
 
 def add(session: Session, conversation: Conversation, **values: Any) -> FileAttachment:
     """`values`: filename, file_size, file_type, digest. The caller holds the conversation's row lock."""
+    conversation.updated_at = utcnow()
+    return bring_back(session, conversation, **values)
+
+
+def bring_back(session: Session, conversation: Conversation, **values: Any) -> FileAttachment:
+    """`add` of what was there before, somewhere: the conversation does not count as changed by it."""
     file = FileAttachment(id=new_id(), owner_id=conversation.owner_id, conversation_id=conversation.id, **values)
-    session.add(file)
-    conversation.has_attachments, conversation.updated_at = True, utcnow()
-    session.add(conversation)
+    conversation.has_attachments = True
+    session.add_all([file, conversation])
     session.flush()
     return file
 
@@ -58,14 +66,14 @@ def remove(session: Session, file_id: str, owner_id: str) -> None:
     if job is not None:  # before the locks: a worker takes its job's row first, too
         endings.cancel(session, job.id, owner_id)
     if file.conversation_id is not None:
-        conversations.open_for_writing(session, file.conversation_id, owner_id)
+        conversations.open_for_writing(session, file.conversation_id, owner_id).updated_at = utcnow()
     removed = session.execute(delete(_files).where(_files.c.id == file_id).returning(_files.c.s3_key)).first()
     if removed is not None and removed.s3_key is not None:
         gone.note_object(session, removed.s3_key)
     if file.conversation_id is not None:
         gone.drop_chunks_of_file(session, file.conversation_id, file_id)
         conversations.note_attachments(session, file.conversation_id)
-        conversations.touch(session, file.conversation_id)
+        conversations.reindex(session, file.conversation_id)
 
 
 def write(session: Session, file_id: str, **values: Any) -> bool:
@@ -87,6 +95,29 @@ def job_of(session: Session, file_id: str) -> Job | None:
 
 
 # --- what others ask
+
+
+def content(file_id: str) -> Iterator[bytes]:
+    """Its bytes, a piece at a time, wherever they lie now. Raises NotFound, and what `object_store.Bucket` does."""
+    with reading() as session:
+        file = find(session, file_id)
+    if file is None:
+        raise NotFound("The file was deleted.")
+    if file.s3_key is not None:
+        yield from object_store.require_bucket().read(file.s3_key)
+        return
+    with blobs.path(file.digest).open("rb") as opened:
+        while piece := opened.read(MIB):
+            yield piece
+
+
+def known(session: Session, owner_id: str, source: str, native_id: str) -> set[tuple[str, str]]:
+    """(digest, name) of the files that an imported conversation has already."""
+    query = select(_files.c.digest, _files.c.filename)
+    query = query.join(Conversation, col(Conversation.id) == _files.c.conversation_id)
+    identity = (col(Conversation.source) == source, col(Conversation.native_id) == native_id)
+    found = session.execute(query.where(col(Conversation.owner_id) == owner_id, *identity))
+    return {(row.digest, row.filename) for row in found}
 
 
 def texts(session: Session, conversation_id: str) -> list[tuple[str, str]]:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import DDL, ColumnElement, Table, and_, case, column, event, func, select, table, text
+import numpy as np
+import orjson
+from sqlalchemy import DDL, ColumnElement, Table, and_, bindparam, case, column, event, func, select, table, text
 from sqlmodel import Session
 
 from storage.filters import NO_FILTERS, Filters
@@ -68,9 +70,12 @@ _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 _words = table("chunk_words", column("rowid"), column("chunk_id"), column("words"))
 _key = table("chunk_key", column("number"), column("chunk_id"))
 
-# Beyond this many chunks a word is common; how common makes no difference. Ranking so many takes 6 ms on SQLite.
+# Beyond this many chunks a word is common; how common makes no difference.
 COMMON = 5000
-# How many times as many as wanted are taken of all owners' best; then all of them.
+# The newest so many of the chunks that hold one word or what is demanded.
+MOST_LISTED = 4 * COMMON
+COUNTED_TOGETHER = 64  # words in one statement; SQLite takes 500
+# How many times as many as wanted are looked at of all owners' best; then all of them.
 WIDER = (1, 8, 64)
 # So many trigrams of the query must a title share to be near it: the half of them.
 NEAR_TITLE = 0.5
@@ -110,12 +115,18 @@ def add(session: Session, rows: Iterable[dict[str, Any]]) -> None:
 def frequencies(session: Session, terms: Sequence[str]) -> dict[str, int]:
     """In how many chunks each term occurs, at most COMMON; of all owners, which tells rare from common well enough."""
     holding, asked = (
-        ("chunk_words MATCH :term", _quoted)
+        ("chunk_words MATCH :term{0}", _quoted)
         if _is_sqlite(session)
-        else ("words @@ to_tsquery('simple', :term)", _lexeme)
+        else ("words @@ to_tsquery('simple', :term{0})", _lexeme)
     )
-    query = text(f"SELECT count(*) FROM (SELECT 1 FROM chunk_words WHERE {holding} LIMIT :most) AS held")  # noqa: S608
-    return {term: session.execute(query, {"term": asked(term), "most": COMMON}).scalar_one() for term in terms}
+    counted = f"SELECT {{0}}, count(*) FROM (SELECT 1 FROM chunk_words WHERE {holding} LIMIT :most) AS held{{0}}"  # noqa: S608
+    found = {}
+    for start in range(0, len(terms), COUNTED_TOGETHER):
+        some = terms[start : start + COUNTED_TOGETHER]
+        query = text(" UNION ALL ".join(counted.format(place) for place in range(len(some))))
+        values = {f"term{place}": asked(term) for place, term in enumerate(some)}
+        found.update({some[place]: count for place, count in session.execute(query, values | {"most": COMMON})})
+    return {term: found[term] for term in terms}
 
 
 def size(session: Session) -> int:
@@ -129,8 +140,11 @@ def size(session: Session) -> int:
 
 
 class Match(NamedTuple):
+    """`words`: those of the query that it holds."""
+
     chunk_id: str
     conversation_id: str
+    title: str  # of the conversation
     words: frozenset[str]
 
 
@@ -143,18 +157,22 @@ def search(
     filters: Filters = NO_FILTERS,
     *,
     frequencies: Mapping[str, int] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Match]:
     """This owner's chunks that hold any of the terms and what is demanded, the best first. `index`: as
-    `storage.indexes` names it; `frequencies`: of the terms, to leave out those that would make it slow."""
+    `storage.indexes` names it; `frequencies` of the terms, to leave out those that would make it slow; `weights`: how
+    much each of them says, all the same where it is not told."""
     if query.is_empty:
         return []
     asked = _selective(query, frequencies or {})
     mine = and_(_conversations.c.owner_id == owner_id, _chunks.c.embedding_model == index, *filters.conditions())
+    wanted = frozenset((*query.terms, *(word for phrase in query.phrases for word in phrase)))
     if not _is_sqlite(session):
-        return _search_postgres(session, asked, mine, limit)
-    for most in (*(limit * times for times in WIDER), -1):
-        found, looked_at = _best_of_all(session, asked, mine, most)
-        if len(found) > limit // 2 or looked_at != most:
+        return _search_postgres(session, asked, mine, limit, wanted)
+    numbers, found = _best_of_all(session, asked, weights or {}), list[Match]()
+    for most in (*(limit * times for times in WIDER), len(numbers)):
+        found = _those_of(session, numbers[:most], mine, wanted)
+        if len(found) > limit // 2 or most >= len(numbers):
             break
     return found[:limit]
 
@@ -175,34 +193,52 @@ def _selective(query: Query, frequencies: Mapping[str, int]) -> _Asked:
     return _Asked(query, tuple(kept), every=False)
 
 
-def _best_of_all(session: Session, asked: _Asked, mine: ColumnElement[bool], most: int) -> tuple[list[Match], int]:
-    """Those that are `mine` among the best `most` of all owners and indexes, and how many were looked at: joining every
-    chunk that matches before the best are known costs far more than ranking them."""
-    order = "-rowid" if asked.every else "rank"  # ranking what holds every common word would say little and take long
-    best = text(
-        f"SELECT rowid AS number, words, {order} AS place FROM chunk_words WHERE chunk_words MATCH :asked "  # noqa: S608
-        f"ORDER BY {'rowid DESC' if asked.every else 'rank'} LIMIT :most"
-    ).columns(column("number"), column("words"), column("place"))
-    top = best.subquery("best")
+def _best_of_all(session: Session, asked: _Asked, weights: Mapping[str, float]) -> list[int]:
+    """Numbers of the chunks of all owners and indexes that match, those first whose terms weigh most together, then the
+    newest. Lists of numbers, put together here: BM25 looks every chunk up by itself, which takes ten times as long."""
+    parts = asked.parts()
+    listed = (
+        "SELECT json_group_array(rowid) FROM (SELECT rowid FROM chunk_words WHERE chunk_words MATCH :asked{0} "
+        "ORDER BY rowid DESC LIMIT :most)"
+    )
+    query = text(" UNION ALL ".join(listed.format(place) for place in range(len(parts))))
+    values = {f"asked{place}": expression for place, (_, expression) in enumerate(parts)}
+    lists = session.execute(query, values | {"most": MOST_LISTED}).scalars()
+    held = [np.array(orjson.loads(numbers), dtype=np.int64) for numbers in lists]
+    weighed = [
+        np.full(len(of), weights.get(term, 1.0) if term else 0.0) for (term, _), of in zip(parts, held, strict=True)
+    ]
+    numbers, places = np.unique(np.concatenate(held), return_inverse=True)
+    order = np.lexsort((-numbers, -np.bincount(places, np.concatenate(weighed), len(numbers))))
+    best: list[int] = numbers[order].tolist()
+    return best
+
+
+def _those_of(
+    session: Session, numbers: Sequence[int], mine: ColumnElement[bool], wanted: frozenset[str]
+) -> list[Match]:
+    """Those of these that are `mine`, in their order. The joins are outer ones and `mine` no condition of theirs, or
+    SQLite would begin with all that the owner has."""
+    given = func.json_each(bindparam("numbers")).table_valued("key", "value")
     joined = (
-        top.outerjoin(_key, _key.c.number == top.c.number)
+        given.outerjoin(_words, _words.c.rowid == given.c.value)
+        .outerjoin(_key, _key.c.number == given.c.value)
         .outerjoin(_chunks, _chunks.c.id == _key.c.chunk_id)
         .outerjoin(_conversations, _conversations.c.id == _chunks.c.conversation_id)
     )
-    found = (
-        select(_chunks.c.id, _chunks.c.conversation_id, case((mine, top.c.words)))
-        .select_from(joined)
-        .order_by(top.c.place, _chunks.c.id)
-    )
-    rows = session.execute(found, {"asked": asked.fts5(), "most": most}).all()
-    return [Match(row[0], row[1], frozenset(row[2].split())) for row in rows if row[2] is not None], len(rows)
+    columns = (_chunks.c.id, _chunks.c.conversation_id, _conversations.c.title, case((mine, _words.c.words)))
+    query = select(*columns).select_from(joined).order_by(given.c.key)
+    rows = session.execute(query, {"numbers": orjson.dumps(numbers).decode()})
+    return [Match(row[0], row[1], row[2], wanted.intersection(row[3].split())) for row in rows if row[3] is not None]
 
 
-def _search_postgres(session: Session, asked: _Asked, mine: ColumnElement[bool], limit: int) -> list[Match]:
+def _search_postgres(
+    session: Session, asked: _Asked, mine: ColumnElement[bool], limit: int, wanted: frozenset[str]
+) -> list[Match]:
     joined = _words.join(_chunks, _chunks.c.id == _words.c.chunk_id)
     joined = joined.join(_conversations, _conversations.c.id == _chunks.c.conversation_id)
     best = (
-        select(_chunks.c.id, _chunks.c.conversation_id, _words.c.words)
+        select(_chunks.c.id, _chunks.c.conversation_id, _conversations.c.title, _words.c.words)
         .select_from(joined)
         .where(text("words @@ to_tsquery('simple', :asked)"), mine)
         .order_by(text("ts_rank(words, to_tsquery('simple', :asked)) DESC"), _chunks.c.id)
@@ -210,8 +246,8 @@ def _search_postgres(session: Session, asked: _Asked, mine: ColumnElement[bool],
         .subquery("best")
     )
     held = func.array_to_string(func.tsvector_to_array(best.c.words), " ")
-    found = session.execute(select(best.c.id, best.c.conversation_id, held), {"asked": asked.tsquery()})
-    return [Match(row[0], row[1], frozenset(row[2].split())) for row in found]
+    found = session.execute(select(best.c.id, best.c.conversation_id, best.c.title, held), {"asked": asked.tsquery()})
+    return [Match(row[0], row[1], row[2], wanted.intersection(row[3].split())) for row in found]
 
 
 def in_titles(session: Session, wanted: Sequence[str]) -> list[ColumnElement[bool]]:
@@ -266,14 +302,20 @@ class _Asked:
     terms: tuple[str, ...]
     every: bool
 
-    def fts5(self) -> str:
+    def parts(self) -> list[tuple[str | None, str]]:
+        """What FTS5 is asked for, each part by itself, and the term that it is about."""
         demanded = [_phrase(phrase) for phrase in self.query.phrases]
-        joint = " AND " if self.every else " OR "
-        ranking = joint.join([*demanded, *map(_quoted, self.terms)])
-        asked = " AND ".join([*demanded, f"({ranking})"])
+        if self.every:
+            ranking: list[tuple[str | None, list[str]]] = [(None, [*demanded, *map(_quoted, self.terms)])]
+        else:
+            ranking = [(term, [*demanded, _quoted(term)]) for term in self.terms]
+            ranking += [(None, demanded)] if demanded else []
+        return [(term, self._without(" AND ".join(held))) for term, held in ranking]
+
+    def _without(self, expression: str) -> str:
         for phrase in self.query.excluded:
-            asked = f"({asked}) NOT {_phrase(phrase)}"
-        return asked
+            expression = f"({expression}) NOT {_phrase(phrase)}"
+        return expression
 
     def tsquery(self) -> str:
         demanded = [_lexemes(phrase) for phrase in self.query.phrases]

@@ -10,16 +10,17 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, literal, select
+from sqlalchemy import ColumnElement, Table, and_, delete, literal, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
-from storage.project_tables import FileAttachment, GoneObject, GoneVector
+from storage.project_tables import FileAttachment, GoneObject, GoneVector, ProjectDraft
 from storage.tables import Chunk, Conversation, utcnow
 
 _vectors: Table = GoneVector.__table__  # type: ignore[attr-defined]
 _objects: Table = GoneObject.__table__  # type: ignore[attr-defined]
 _files: Table = FileAttachment.__table__  # type: ignore[attr-defined]
+_drafts: Table = ProjectDraft.__table__  # type: ignore[attr-defined]
 _chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
 _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 
@@ -44,9 +45,9 @@ def note_vectors_of(session: Session, conversation_ids: Collection[str]) -> None
 
 
 def drop_chunks_said(session: Session, conversation_id: str) -> None:
-    """Those of messages: a conversation's words leave the search at once, its files stay."""
-    theirs = select(_files.c.id).where(_files.c.conversation_id == conversation_id)
-    _drop_where(session, and_(_chunks.c.conversation_id == conversation_id, _chunks.c.message_id.not_in(theirs)))
+    """Those of messages: a conversation's words leave the search at once, its files and its draft stay."""
+    others = union_all(*(select(of.c.id).where(of.c.conversation_id == conversation_id) for of in (_files, _drafts)))
+    _drop_where(session, and_(_chunks.c.conversation_id == conversation_id, _chunks.c.message_id.not_in(others)))
 
 
 def drop_chunks_of_file(session: Session, conversation_id: str, file_id: str) -> None:
@@ -78,6 +79,13 @@ def vectors(session: Session, owner_id: str, limit: int) -> list[tuple[str, str]
     """(index, id) of vectors to be removed."""
     query = select(_vectors.c.index_name, _vectors.c.id).where(_vectors.c.owner_id == owner_id)
     return [(row.index_name, row.id) for row in session.execute(query.order_by(_vectors.c.index_name).limit(limit))]
+
+
+def hand_over(session: Session, owner_id: str, heir_id: str, limit: int) -> int:
+    """Have another owner's job remove them. Returns how many changed hands."""
+    some = select(_vectors.c.id).where(_vectors.c.owner_id == owner_id).limit(limit).scalar_subquery()
+    changed = session.execute(update(_vectors).where(_vectors.c.id.in_(some)).values(owner_id=heir_id))
+    return changed.rowcount  # type: ignore[attr-defined]
 
 
 def owners(session: Session) -> list[str]:

@@ -20,8 +20,8 @@ def record(session: Session, job_id: str, items: Sequence[dict[str, Any]]) -> No
 
 
 def tally(session: Session, job_id: str) -> dict[str, Any]:
-    """The job's result: {conversations: {created, updated, unchanged, failed}, messages}."""
-    counts = {"created": 0, "updated": 0, "unchanged": 0, "failed": 0}
+    """The job's result: {conversations: {created, updated, unchanged, skipped, failed}, messages}."""
+    counts = {"created": 0, "updated": 0, "unchanged": 0, "skipped": 0, "failed": 0}
     messages = 0
     query = (
         select(_items.c.status, func.count(), func.sum(_items.c.messages))

@@ -117,6 +117,12 @@ def get(session: Session, message_id: str) -> Message | None:
     return session.get(Message, message_id)
 
 
+def id_of(session: Session, conversation_id: str, native_id: str | None) -> str | None:
+    """None where the conversation has no message of that native id."""
+    of = (_messages.c.conversation_id == conversation_id, _messages.c.native_id == native_id)
+    return session.execute(select(_messages.c.id).where(*of)).scalar_one_or_none()
+
+
 def clear(session: Session, conversation_id: str) -> int:
     """Remove every message of a conversation, and what models remember of it; returns how many there were. Its files
     stay. The caller touches the conversation."""

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from config.errors import ProviderRefused, Unavailable
-from config.settings import Settings, get_settings
+from config.settings import MIB, Settings, get_settings
 
 _lock = threading.Lock()
 _bucket: tuple[tuple[str, ...], Bucket] | None = None
@@ -49,6 +49,12 @@ class Bucket:
         """The same key again replaces."""
         with _translated(), path.open("rb") as body:
             self._client.put_object(Bucket=self._name, Key=key, Body=body, ContentType=file_type)
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Its bytes, a piece at a time."""
+        with _translated():
+            body = self._client.get_object(Bucket=self._name, Key=key)["Body"]
+            yield from body.iter_chunks(MIB)
 
     def delete(self, key: str) -> None:
         """Harmless where it is not there."""

@@ -132,8 +132,8 @@ class Chunk(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=64)
     conversation_id: str = Field(foreign_key="conversation.id", ondelete="CASCADE", max_length=36, index=True)
-    message_id: str = Field(max_length=36)  # or the file's
-    start: int  # characters into the message or the file's text
+    message_id: str = Field(max_length=36)  # or the file's, or the draft's
+    start: int  # characters into the message or the text of the file or draft
     end: int
     text: str = Field(sa_column=Column(Text, nullable=False))
     embedding_model: str
@@ -211,7 +211,7 @@ class ImportItem(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     job_id: str = Field(foreign_key="job.id", ondelete="CASCADE", max_length=36)
     item_index: int
-    status: str  # created, updated, unchanged, failed
+    status: str  # created, updated, unchanged, skipped, failed
     reason: str | None = Field(default=None, sa_column=Column(Text))
     title: str | None = Field(default=None, sa_column=Column(Text))
     native_id: str | None = Field(default=None, sa_column=Column(Text))

@@ -24,7 +24,7 @@ def _day(now: datetime) -> str:
 
 
 def add(session: Session, user_id: str, prompt: int | None, completion: int | None) -> None:
-    """Tokens of one answer, in the transaction that writes it."""
+    """One answer and its tokens, in the transaction that writes it; one that was told from the cache costs none."""
     insert: Any = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     values = {"answers": 1, "prompt_tokens": prompt or 0, "completion_tokens": completion or 0}
     session.execute(

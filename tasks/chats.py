@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from config.catalogue import EXTRACTIVE
 from config.errors import Conflict, Unavailable
 from config.logging import log
 from config.queues import Kind
@@ -16,8 +17,10 @@ from storage.answer_cache import Ticket
 from storage.database import Session, reading
 from storage.ids import new_id
 from storage.tables import Message
+from tasks import attachments
 from tasks.answer_cache import say_again, worth_keeping
 from tasks.answering import PROMPT_MARGIN, chat_class, time_left_s, waiting, write_answer
+from tasks.attachments import Brought
 from tasks.base import job
 from tasks.embeddings import request_embedding
 from tasks.emotions import emotion_of
@@ -36,8 +39,9 @@ def reply(run: JobRun) -> Outcome:
     emotion = emotion_of(run, question)
     with registry.language_model(run.input.get("model"), waiting(run)) as model:
         passages = _passages(run, question.content)
+        brought = attachments.brought_with(run, model, history)
         run.restore_text()
-        request = _request(run, model, history, passages)
+        request = _request(run, model, history, brought, passages)
         completion, ticket = say_again(run, model, request)
         more: dict[str, Any] = {"cached": True} if completion is not None else {}
         if completion is None:
@@ -80,24 +84,20 @@ def _passages(run: JobRun, question: str) -> tuple[Passage, ...]:
     return tuple(Passage(**passage) for passage in kept)
 
 
-def _request(run: JobRun, model: LanguageModel, history: list[Message], passages: tuple[Passage, ...]) -> ChatRequest:
+def _request(
+    run: JobRun, model: LanguageModel, history: list[Message], brought: Brought, passages: tuple[Passage, ...]
+) -> ChatRequest:
     given = {name: run.input[name] for name in Sampling.__dataclass_fields__ if run.input.get(name) is not None}
     given["stop"] = tuple(given.get("stop", ()))
     sampling = Sampling(**{"max_tokens": get_settings().chat_max_tokens, **given})
-    system = [ChatMessage("system", run.input["system"])] if run.input.get("system") else []
-    said = [
-        ChatMessage("user" if message.role == "user" else "assistant", message.content)
-        for message in history
-        if message.role in ("user", "assistant") and message.content
-    ]
     quoted = sum(model.count_tokens(passage.text) for passage in passages)
     # The answer may use what it asked for, but never more than half the window at the history's cost.
     room = model.context_tokens - min(sampling.max_tokens, model.context_tokens // 2) - quoted - PROMPT_MARGIN
-    fitted, dropped = fit_history([*system, *said], model.count_tokens, room)
-    if dropped:
-        run.emit("status", status="history_shortened", dropped_messages=dropped)
+    if model.provider == EXTRACTIVE:
+        passages += attachments.as_passages(brought, run.job.conversation_id or "")
+        brought = {}
     return ChatRequest(
-        tuple(fitted),
+        _messages(run, model, history, brought, room),
         passages,
         sampling,
         resume_text=run.text,
@@ -107,6 +107,23 @@ def _request(run: JobRun, model: LanguageModel, history: list[Message], passages
         work_class=chat_class(run),
         deadline_s=time_left_s(run),
     )
+
+
+def _messages(
+    run: JobRun, model: LanguageModel, history: list[Message], brought: Brought, room: int
+) -> tuple[ChatMessage, ...]:
+    """As much of the history as fits, with the files that were brought; these take half the room at most."""
+    prompt = attachments.Prompt(run, model, room // 2)
+    said: list[ChatMessage] = []
+    for message in reversed(history):
+        if message.role in ("user", "assistant") and message.content:
+            one = ChatMessage("user" if message.role == "user" else "assistant", message.content)
+            said.insert(0, prompt.with_files(one, brought.get(message.id, ())))
+    system = [ChatMessage("system", run.input["system"])] if run.input.get("system") else []
+    fitted, dropped = fit_history([*system, *said], model.count_tokens, room - prompt.shown_tokens)
+    if dropped:
+        run.emit("status", status="history_shortened", dropped_messages=dropped)
+    return fitted
 
 
 def _outcome(
@@ -149,8 +166,8 @@ def _outcome(
             sources=sources,
             job_id=run.id,
         )
-        if "cached" not in more:
-            usage.add(session, run.owner_id, completion.prompt_tokens, completion.completion_tokens)
+        cost = (0, 0) if "cached" in more else (completion.prompt_tokens, completion.completion_tokens)
+        usage.add(session, run.owner_id, *cost)
         conversations.touch(session, question.conversation_id)
         request_embedding(session, run.owner_id)
         if ticket is not None and (kept := worth_keeping(run.text, completion)) is not None:

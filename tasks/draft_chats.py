@@ -22,6 +22,7 @@ from storage.database import Session, reading
 from storage.ids import new_id
 from storage.project_tables import FileAttachment
 from storage.tables import Conversation, Message
+from tasks import attachments
 from tasks.answering import PROMPT_MARGIN, chat_class, waiting
 from tasks.base import job
 from tasks.checkpoints import Checkpoint
@@ -164,13 +165,11 @@ class _Talk:
         `taken` of the window."""
         material, count = self._material, self._model.count_tokens
         room = self._model.context_tokens - self._max_tokens - taken - PROMPT_MARGIN
-        question = words.with_files(
-            material.question.content,
-            [(file.filename, file.extracted_text or file.summary_text) for file in material.files],
-            lambda text: count(text) <= room // 4,
-        )
+        prompt = attachments.Prompt(self._run, self._model, room // 2)
+        question = prompt.with_files(ChatMessage("user", material.question.content), material.files)
         fixed = words.system(material.instruction, material.draft)
-        left = room - count(fixed) - count(question)
+        room -= prompt.shown_tokens
+        left = room - count(fixed) - count(question.content)
         conversation = words.conversation(material.turns, material.summary, count, max(0, left // 2))
         said = [
             ChatMessage("user" if message.role == "user" else "assistant", message.content)
@@ -178,7 +177,7 @@ class _Talk:
             if message.role in ("user", "assistant") and message.content
         ]
         system = ChatMessage("system", f"{fixed}\n\n{conversation}" if conversation else fixed)
-        fitted, dropped = fit_history([system, *said, ChatMessage("user", question)], count, room)
+        fitted, dropped = fit_history([system, *said, question], count, room)
         if dropped and not self._rounds:
             self._run.emit("status", status="history_shortened", dropped_messages=dropped)
         return fitted

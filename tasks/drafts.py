@@ -18,6 +18,7 @@ from tasks.base import event_log, job
 from tasks.checkpoints import Checkpoint
 from tasks.draft_material import Material, Plan, find_memories, load, open_conversation
 from tasks.draft_summaries import summarised
+from tasks.embeddings import request_embedding
 from tasks.run import JobRun, Outcome
 from workers import registry
 from workers.drafts import extractive
@@ -143,6 +144,7 @@ def _keep_draft(run: JobRun, kept: Checkpoint, title: str, made: tuple[str, Comp
             model=model,
             job_id=run.id,
         )
+        request_embedding(session, run.owner_id)
 
 
 def _outcome(run: JobRun, written: dict[str, Any], ms: int) -> Outcome:

@@ -1,5 +1,5 @@
-"""Kind `embed`: what was said, and what files hold, becomes searchable; what is gone leaves the vectors. One job drains
-all of an owner's changed conversations, in slices."""
+"""Kind `embed`: what was said, and what files and drafts hold, becomes searchable; what is gone leaves the vectors. One
+job drains all of an owner's changed conversations, in slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from config.logging import log
 from config.queues import Kind
-from storage import backlog, chunks, conversations, files, gone, indexes, jobs, messages, queue
+from storage import backlog, chunks, conversations, drafts, files, gone, indexes, jobs, messages, queue
 from storage.database import Session, reading, transaction
 from storage.indexes import Target
 from storage.jobs import NewJob
@@ -162,7 +162,7 @@ class _Slice:
         with reading() as session:
             shown = messages.path(session, conversation.id)
             texts = [(message.id, message.content) for message in shown if message.role in ("user", "assistant")]
-            texts += files.texts(session, conversation.id)
+            texts += files.texts(session, conversation.id) + drafts.texts(session, conversation.id)
         limit = self._embedder.max_tokens
         return [
             {

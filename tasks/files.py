@@ -58,7 +58,7 @@ def _understand(run: JobRun, file: FileAttachment, done: dict[str, Any]) -> None
         done["read"] = {"characters": len(found.text or ""), "pages": found.pages, "problem": found.problem}
         _keep(run, file, done, extracted_text=found.text, problem=found.problem, read_at=utcnow())
         file.extracted_text = found.text
-    if "described" not in done and _is_to_be_described(file):
+    if "described" not in done and file.summary_text is None and _is_to_be_described(file):
         description, problem = _describe(run, file, path)
         done["described"] = description is not None
         if description is not None or problem is not None:
@@ -76,7 +76,7 @@ def _keep(run: JobRun, file: FileAttachment, done: dict[str, Any], **values: Any
         if not files.write(session, file.id, **values):
             raise _deleted()
         if file.conversation_id is not None:
-            conversations.touch(session, file.conversation_id)
+            conversations.reindex(session, file.conversation_id)
             request_embedding(session, run.owner_id)
 
 

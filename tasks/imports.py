@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
-from datetime import datetime
+from dataclasses import dataclass
 from typing import IO, Any
 
-import orjson
-
-from config.errors import FormatChanged, UnreadableImport
+from config.errors import FormatChanged, QueueFull, QuotaUsedUp, UnreadableImport
 from config.logging import log
-from config.queues import Kind
+from config.queues import KINDS, Kind
 from config.settings import get_settings
 from config.share_links import parse_link
-from storage import blobs, conversations, imports
-from storage.database import DatabaseError, is_duplicate, reading
-from storage.tables import utcnow
+from storage import blobs, conversations, imports, jobs, queue, usage
+from storage.database import DatabaseError, Session, is_duplicate, reading
+from storage.filters import OWN_SOURCE
+from storage.jobs import NewJob
+from tasks import import_belongings
 from tasks.base import job
 from tasks.embeddings import request_embedding
+from tasks.import_belongings import Received
+from tasks.import_rows import columns
 from tasks.run import JobRun, Outcome
 from workers.importers.detect import importer_for
-from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, ImportItem
+from workers.ports import ImportedConversation, ImportFailure, ImportItem
 from workers.shares import SAVE_IT, fetch
 
 # A slice is committed when it holds this much: small enough that a chat's commit waits a moment only, large enough that
@@ -34,6 +35,8 @@ SLICE_BYTES = 4_000_000
 SLICE_S = 2.0
 # Every conversation is in the ledger; the event log tells of the first ones and of all failures among the next.
 ITEM_EVENTS = 2000
+# Low: many at once must not keep a person waiting who wants one.
+SUMMARY_PRIORITY = 2
 _RACES_TRIED = 5
 
 
@@ -84,16 +87,27 @@ def _read_into_rows(run: JobRun, file: IO[bytes]) -> None:
     pending.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A conversation as it will be written: its own columns, its messages' and its files."""
+
+    item: ImportItem
+    found: ImportedConversation
+    columns: tuple[dict[str, Any], list[dict[str, Any]]]
+    files: list[Received]
+
+
 class _Slice:
     def __init__(self, run: JobRun, source: str) -> None:
         self._run, self._source = run, source
-        self._items: list[ImportItem] = []
+        self._items: list[_Prepared | ImportItem] = []  # the latter are failures, and what is skipped
         self._messages = 0
-        self._bytes_from = 0
+        self._bytes_from, self._last = 0, ImportItem(-1, ImportFailure(""), 0, 0)
         self._opened = time.monotonic()
 
     def add(self, item: ImportItem) -> None:
-        self._items.append(item)
+        self._last = item
+        self._items.append(self._prepared(item))
         if isinstance(item.found, ImportedConversation):
             self._messages += len(item.found.messages)
 
@@ -101,135 +115,106 @@ class _Slice:
         return (
             len(self._items) >= SLICE_CONVERSATIONS
             or self._messages >= SLICE_MESSAGES
-            or self._items[-1].bytes_done - self._bytes_from >= SLICE_BYTES
+            or self._last.bytes_done - self._bytes_from >= SLICE_BYTES
             or time.monotonic() - self._opened > SLICE_S
         )
 
     def close(self) -> None:
         if not self._items:
             return
-        prepared = [
-            (item, self._columns(item.found) if isinstance(item.found, ImportedConversation) else None)
-            for item in self._items
-        ]
         for tried in range(_RACES_TRIED):
             try:
-                ledger = self._write(prepared)
+                ledger = self._write()
                 break
             except DatabaseError as error:
                 # Another import of the same conversation committed in between (PostgreSQL): now it is an update.
                 if not is_duplicate(error) or tried == _RACES_TRIED - 1:
                     raise
         self._tell(ledger)
-        self._bytes_from = self._items[-1].bytes_done
+        self._bytes_from = self._last.bytes_done
         self._items, self._messages, self._opened = [], 0, time.monotonic()
 
-    def _columns(self, found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        given = self._run.input
+    def _prepared(self, item: ImportItem) -> _Prepared | ImportItem:
+        found, given = item.found, self._run.input
+        if isinstance(found, ImportFailure) or (not found.messages and self._source != OWN_SOURCE):
+            return item  # of ours, also the empty ones come back
         found.url = given.get("url") or found.url
         if into := given.get("into"):
             found.source, found.native_id = into["source"], into["native_id"]
         elif given.get("duplicates") == "create_new":
             # Beside what is there, and once only however often this job is tried.
             found.native_id = f"{found.native_id}#{self._run.id}"
-        return _columns(found)
+        received = import_belongings.receive(self._run, found) if found.belongings is not None else []
+        return _Prepared(item, found, columns(found), received)
 
-    def _write(
-        self, prepared: list[tuple[ImportItem, tuple[dict[str, Any], list[dict[str, Any]]] | None]]
-    ) -> list[dict[str, Any]]:
-        last = self._items[-1]
-        progress = {"done": last.bytes_done, "total": last.bytes_total, "unit": "bytes"}
-        ledger = []
+    def _write(self) -> list[dict[str, Any]]:
+        progress = {"done": self._last.bytes_done, "total": self._last.bytes_total, "unit": "bytes"}
         with self._run.slice(progress=progress) as session:
-            for item, columns in prepared:
-                row: dict[str, Any] = {"item_index": item.index, "reason": None, "conversation_id": None, "messages": 0}
-                found = item.found
-                if isinstance(found, ImportFailure):
-                    row |= {
-                        "status": "failed",
-                        "reason": found.reason,
-                        "title": found.title,
-                        "native_id": found.native_id,
-                    }
-                else:
-                    assert columns is not None
-                    done = conversations.upsert(session, self._run.owner_id, *columns)
-                    row |= {"status": done.status, "title": found.title, "native_id": found.native_id}
-                    row |= {
-                        "conversation_id": done.conversation_id,
-                        "messages": done.messages,
-                        "reason": "; ".join(found.notes) or None,
-                    }
-                ledger.append(row)
+            ledger = [
+                _left_out(one) if isinstance(one, ImportItem) else self._write_one(session, one) for one in self._items
+            ]
             imports.record(session, self._run.id, ledger)
             if any(row["status"] in ("created", "updated") for row in ledger):
                 request_embedding(session, self._run.owner_id)
         return ledger
 
+    def _write_one(self, session: Session, one: _Prepared) -> dict[str, Any]:
+        found, owner_id = one.found, self._run.owner_id
+        done = conversations.upsert(session, owner_id, *one.columns)
+        status, notes = done.status, [*found.notes, *([done.reason] if done.reason else [])]
+        if found.belongings is not None:
+            added, told = import_belongings.add(session, owner_id, done, found.belongings, one.files)
+            status = "updated" if added and status == "unchanged" else status
+            notes += told
+        if self._run.input.get("accept_summarization") and status in ("created", "updated"):
+            notes += self._ask_for_summary(session, done.conversation_id)
+        return _row(one.item, status, "; ".join(notes) or None, done.conversation_id, done.messages)
+
+    def _ask_for_summary(self, session: Session, conversation_id: str) -> list[str]:
+        """A job that writes it, as far as its queue and the owner's quota go; or why there is none."""
+        owner_id = self._run.owner_id
+        try:
+            jobs.check_room(session, KINDS[Kind.SUMMARIZE].queue, owner_id)
+            usage.check(session, owner_id)
+        except (QueueFull, QuotaUsedUp) as error:
+            return [f"no summary is made of it: {error.detail}"]
+        wanted = {"conversation_id": conversation_id, "model": self._run.input.get("model")}
+        new = NewJob(
+            Kind.SUMMARIZE,
+            owner_id,
+            wanted,
+            priority=SUMMARY_PRIORITY,
+            serial_key=f"summarize:{conversation_id}",
+            conversation_id=conversation_id,
+        )
+        queue.send_after_commit(session, [jobs.add(session, new)])
+        return []
+
     def _tell(self, ledger: list[dict[str, Any]]) -> None:
         names = ("item_index", "status", "reason", "title", "conversation_id")
         told = [row for row in ledger if row["item_index"] < ITEM_EVENTS * (10 if row["status"] == "failed" else 1)]
         self._run.emit_all({"type": "item", **{name: row[name] for name in names}} for row in told)
-        last = self._items[-1]
+        last = self._last
         self._run.progress(last.bytes_done, last.bytes_total, "bytes", "importing", conversations=last.index + 1)
 
 
-def _columns(found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The port's dataclass as the columns of storage.conversations.upsert."""
-    shown = _shown_path(found)
-    messages = [
-        _message(message, position, message.native_id in shown) for position, message in enumerate(found.messages)
-    ]
-    now = utcnow()
-    created = found.created_at or next((m.created_at for m in found.messages if m.created_at), None) or now
-    conversation = {
-        "source": found.source,
-        "native_id": found.native_id,
-        "url": found.url,
-        "title": found.title,
-        "model": found.model,
-        "is_archived": found.is_archived,
-        "has_attachments": any(message.parts.get("attachments") for message in found.messages),
-        "extra": found.metadata,
-        "created_at": created,
-        "updated_at": found.updated_at or created,
-        **found.columns,
-    }
-    hashed = orjson.dumps(
-        [found.title, found.is_archived, found.metadata, messages], default=_iso, option=orjson.OPT_NON_STR_KEYS
-    )
-    conversation["content_hash"] = hashlib.sha256(hashed).hexdigest()
-    return conversation, messages
+def _left_out(item: ImportItem) -> dict[str, Any]:
+    found = item.found
+    if isinstance(found, ImportFailure):
+        return _row(item, "failed", found.reason)
+    return _row(item, "skipped", "; ".join(found.notes) or "the conversation holds no messages")
 
 
-def _iso(value: object) -> str:
-    assert isinstance(value, datetime)
-    return value.isoformat()
-
-
-def _message(message: ImportedMessage, position: int, on_path: bool) -> dict[str, Any]:
+def _row(
+    item: ImportItem, status: str, reason: str | None, conversation_id: str | None = None, messages: int = 0
+) -> dict[str, Any]:
+    """A line of the ledger."""
     return {
-        "native_id": message.native_id,
-        "parent_native_id": message.parent_native_id,
-        "position": position,
-        "on_path": on_path,
-        "role": message.role,
-        "author_name": message.author_name,
-        "content": message.content,
-        "visibility": message.visibility,
-        "model": message.model,
-        "parts": message.parts,
-        "created_at": message.created_at,
-        **message.columns,
+        "item_index": item.index,
+        "status": status,
+        "reason": reason,
+        "title": item.found.title,
+        "native_id": item.found.native_id,
+        "conversation_id": conversation_id,
+        "messages": messages,
     }
-
-
-def _shown_path(found: ImportedConversation) -> set[str]:
-    """Native ids from the current message up to its root."""
-    parents = {message.native_id: message.parent_native_id for message in found.messages}
-    path: set[str] = set()
-    at = found.current_native_id
-    while at is not None and at in parents and at not in path:
-        path.add(at)
-        at = parents[at]
-    return path

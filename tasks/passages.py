@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
@@ -56,41 +57,62 @@ class Found:
     degraded: str | None = None
 
 
-def find(wanted: Wanted, pool: int) -> Found:
-    """About `pool` passages from each side, in no order."""
-    with reading() as session:
-        index = indexes.serving(session, wanted.owner_id)
-        if index is None:
+class Pending:
+    """A search that goes on: by meaning in a thread of its own, by words in that of who asks for the result."""
+
+    def __init__(self, wanted: Wanted, pool: int) -> None:
+        """About `pool` passages are wanted from each side."""
+        self._wanted = wanted
+        with reading() as session:
+            self._index = indexes.serving(session, wanted.owner_id)
+            if self._index is None:
+                return
+            # What is left out is fetched and dropped: the vector index finds next to nothing where most is filtered
+            # out. The files of the one that asks stay in: no prompt holds them.
+            asking = wanted.not_in
+            self._dropped = chunks.ids_of(session, asking, self._index, said_only=True) if asking is not None else set()
+        self._limit = pool + min(len(self._dropped), MOST_DROPPED)
+        self._meaning = _pool.submit(_near, wanted, self._index, self._limit)
+
+    def result(self) -> Found:
+        """In no order."""
+        if self._index is None:
             return Found()
-        # What is left out is fetched and dropped: the vector index finds next to nothing where most is filtered out.
-        # The files of the one that asks stay in: no prompt holds them.
-        dropped = chunks.ids_of(session, wanted.not_in, index, said_only=True) if wanted.not_in is not None else set()
-    limit = pool + min(len(dropped), MOST_DROPPED)
-    meaning = _pool.submit(_near, wanted, index, limit)
-    with reading() as session:
-        frequencies = fulltext.frequencies(session, asked_words(wanted.query))
-        rarity = Rarity(frequencies, fulltext.size(session))
-        matches = [
-            match
-            for filters in _times(wanted)
-            for match in fulltext.search(
-                session, wanted.owner_id, index, wanted.query, limit, filters, frequencies=frequencies
-            )
-        ]
-    asked = frozenset(frequencies)
-    matched = {match.chunk_id: match for match in matches if match.chunk_id not in dropped}
-    near, degraded = _awaited(meaning)
-    passages = {
-        match.chunk_id: Evidence(match.chunk_id, match.conversation_id, words=match.words & asked)
-        for match in matched.values()
-    }
-    demanded = _demanded(wanted.query, [one.chunk_id for one in near if one.chunk_id not in matched])
-    for one in near:
-        if one.chunk_id in passages:
-            passages[one.chunk_id] = replace(passages[one.chunk_id], cosine=one.cosine)
-        elif one.chunk_id in demanded and one.chunk_id not in dropped:
-            passages[one.chunk_id] = one
-    return Found(list(passages.values()), asked, rarity, index, degraded)
+        matches, rarity, asked = self._by_words(self._index)
+        near, degraded = _awaited(self._meaning)
+        passages = {
+            match.chunk_id: Evidence(match.chunk_id, match.conversation_id, words=match.words, title=match.title)
+            for match in matches
+            if match.chunk_id not in self._dropped
+        }
+        demanded = _demanded(self._wanted.query, [one.chunk_id for one in near if one.chunk_id not in passages])
+        for one in near:
+            if one.chunk_id in passages:
+                passages[one.chunk_id] = replace(passages[one.chunk_id], cosine=one.cosine)
+            elif one.chunk_id in demanded and one.chunk_id not in self._dropped:
+                passages[one.chunk_id] = one
+        return Found(list(passages.values()), asked, rarity, self._index, degraded)
+
+    def _by_words(self, index: str) -> tuple[list[fulltext.Match], Rarity, frozenset[str]]:
+        wanted = self._wanted
+        with reading() as session:
+            frequencies = fulltext.frequencies(session, asked_words(wanted.query))
+            rarity = Rarity(frequencies, fulltext.size(session))
+            matches = [
+                match
+                for filters in _times(wanted)
+                for match in fulltext.search(
+                    session,
+                    wanted.owner_id,
+                    index,
+                    wanted.query,
+                    self._limit,
+                    filters,
+                    frequencies=frequencies,
+                    weights=rarity.shares,
+                )
+            ]
+        return matches, rarity, frozenset(frequencies)
 
 
 def narrowed(filters: Filters, period: Period) -> Filters:
@@ -129,10 +151,7 @@ def _near(wanted: Wanted, index: str, limit: int) -> list[Evidence]:
         return []
     if get_leases().me.models.get("embedding", {}).get("state") == "loading":
         raise ModelUnavailable("The embedding model is still being loaded.")
-    embedder = registry.embedder_named(indexes.model_of(index))
-    if embedder is None:
-        raise ModelUnavailable("The embedding model of this index is not on this machine.")
-    vector = embedder.embed([wanted.query.text], urgent=True)[0]
+    vector = _vector(indexes.model_of(index), wanted.query.text)
     vectors, found = VectorIndex(index), dict[str, Evidence]()
     for filters in _times(wanted):
         within = None
@@ -147,6 +166,17 @@ def _near(wanted: Wanted, index: str, limit: int) -> list[Evidence]:
             near = []
         found.update((one.chunk_id, one) for one in near)
     return list(found.values())
+
+
+@functools.lru_cache(maxsize=512)
+def _vector(model: str, text: str) -> NDArray[np.float32]:
+    """A query is often asked again: its next page, other filters, the same chat."""
+    embedder = registry.embedder_named(model)
+    if embedder is None:
+        raise ModelUnavailable("The embedding model of this index is not on this machine.")
+    vector = embedder.embed([text], urgent=True)[0]
+    vector.setflags(write=False)
+    return vector
 
 
 def _of_owner(vectors: VectorIndex, owner_id: str, vector: NDArray[np.float32], limit: int) -> list[Evidence]:
@@ -166,7 +196,11 @@ def _placed(owner_id: str, nearest: Sequence[tuple[str, float]]) -> list[Evidenc
     """With their conversations, and without those of others or of nobody any more."""
     with reading() as session:
         places = chunks.places(session, owner_id, [chunk_id for chunk_id, _ in nearest])
-    return [Evidence(chunk_id, places[chunk_id], cosine) for chunk_id, cosine in nearest if chunk_id in places]
+    return [
+        Evidence(chunk_id, place.conversation_id, cosine, title=place.title)
+        for chunk_id, cosine in nearest
+        if (place := places.get(chunk_id)) is not None
+    ]
 
 
 # --- what is demanded -------------------------------------------------------------------------------------------------

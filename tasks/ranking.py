@@ -10,7 +10,7 @@ docs/decisions/0012-how-search-ranks.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,12 +28,14 @@ OTHER_TIME = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One passage: its cosine to the query (0 where the vector index did not name it) and the words it holds."""
+    """One passage: its cosine to the query (0 where the vector index did not name it) and the words it holds.
+    `title`: of its conversation."""
 
     chunk_id: str
     conversation_id: str
     cosine: float = 0.0
     words: frozenset[str] = frozenset()
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ class Rarity:
         """`frequencies`: in how many of `total` passages each term of the query occurs."""
         self._total = max(total, 1)
         self._weights = {term: math.log1p(self._total / (1 + count)) for term, count in frequencies.items()}
-        self._all = math.fsum(weight**2 for weight in self._weights.values())
-
+        self.shares = {term: weight**2 for term, weight in self._weights.items()}  # of a query, before their sum is 1
+        self._all = math.fsum(self.shares.values())
         self._known: dict[frozenset[str], float] = {}  # many passages have the same few of a query's words
 
     def confidence(self, matched: frozenset[str]) -> float:
@@ -66,11 +68,11 @@ class Rarity:
         return found
 
     def _confidence(self, matched: frozenset[str]) -> float:
-        weights = [weight for term, weight in self._weights.items() if term in matched]
-        if not weights or not self._all:
+        held = self._weights.keys() & matched
+        if not held or not self._all:
             return 0.0
-        share = math.fsum(weight**2 for weight in weights) / self._all
-        rarest = max(weights) / math.log1p(self._total / 2)
+        share = math.fsum(self.shares[term] for term in held) / self._all
+        rarest = max(self._weights[term] for term in held) / math.log1p(self._total / 2)
         return share * min(1.0, rarest) ** 0.5
 
 
@@ -113,6 +115,12 @@ def rank_conversations(
         elif text:
             ranked.append(Ranked(None, conversation_id, text, "title"))
     return sorted(ranked, key=lambda one: (-one.score, one.conversation_id))
+
+
+def reordered(wanted: Sequence[float], places: Sequence[int]) -> dict[int, int]:
+    """Who stands at each of these places afterwards, the most wanted first; equal ones stay in their order."""
+    order = sorted(range(len(places)), key=lambda at: -wanted[at])
+    return {place: places[at] for place, at in zip(sorted(places), order, strict=True)}
 
 
 def _weighed(one: Evidence, meaning: float, text: float) -> Ranked:

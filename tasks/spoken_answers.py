@@ -19,6 +19,7 @@ from tasks.run import JobRun
 from workers.voice import house
 from workers.voice.ports import Samples
 from workers.voice.resampling import resample
+from workers.voice.sentences import Piece
 from workers.voice.spoken_text import spoken_text
 from workers.voice.wav import write_wav
 
@@ -72,14 +73,18 @@ class SpokenAnswer:
             self._run.tell("response", text=self.text, final=False)
         self._has_responded = True
 
-    def say(self, text: str) -> None:
-        """The next piece of the text: its sound, then the word that it was spoken."""
+    def say(self, piece: Piece) -> None:
+        """The next piece of the text: its sound, then the word that it was spoken. Of a block of code only that it is
+        one is said."""
+        if piece.end <= self.spoken_to:
+            return  # by an earlier attempt
         start_ms, samples = self.ms, 0
+        text = "" if piece.is_code else spoken_text(piece.text)
         if self._segments == 0:
             self._run.emit("status", status="synthesizing_speech", message="Synthesizing speech...")
         speaker, started = house.speaker(), time.monotonic()
         ready: list[Samples] = []
-        for sound in speaker.speak(spoken_text(text), self._options.get("voice"), self._options.get("speed", 1.0)):
+        for sound in speaker.speak(text, self._options.get("voice"), self._options.get("speed", 1.0)):
             ready.append(sound)
             if sum(map(len, ready)) >= PIECE_S * speaker.sample_rate:
                 samples += self._tell_sound(np.concatenate(ready), speaker.sample_rate, speaker.name)
@@ -89,9 +94,9 @@ class SpokenAnswer:
             samples += self._tell_sound(np.concatenate(ready), speaker.sample_rate, speaker.name)
         self._timings["tts_ms"] = self._timings.get("tts_ms", 0) + round((time.monotonic() - started) * 1000)
         end_ms = start_ms + samples * 1000 // self._rate
-        self.spoken.append(Spoken(self.spoken_to, self.spoken_to + len(text), start_ms, end_ms))
-        self.spoken_to += len(text)
-        self._run.tell("sentence", text=text, **asdict(self.spoken[-1]))
+        self.spoken.append(Spoken(piece.start, piece.end, start_ms, end_ms))
+        self.spoken_to = piece.end
+        self._run.tell("sentence", text=piece.text, **asdict(self.spoken[-1]))
 
     def _tell_sound(self, samples: Samples, rate: int, backend: str) -> int:
         """Returns its samples at the answer's rate."""

@@ -217,7 +217,7 @@ class Turn:
     def _speak(self, transcript: dict[str, Any], reply_id: str) -> Outcome:
         self._run.emit("status", status="generating_response", message="Generating response...")
         answer, written = self._answer, ReplyLog(self._run.id, reply_id)
-        splitter, fed = SentenceSplitter(), self._answer.spoken_to
+        splitter, fed = SentenceSplitter(), 0
         while True:
             cut = written.read(FOLLOW_MS)
             self._run.check()
@@ -234,7 +234,7 @@ class Turn:
             for piece in pieces:
                 cut = cut or voice_lines.find_cut(self._run.id)
                 if cut is None:
-                    answer.say(piece.text)
+                    answer.say(piece)
             if cut is not None:
                 return self._cut_short(cut, transcript, reply_id, written)
             if written.has_ended:

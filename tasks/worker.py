@@ -93,6 +93,8 @@ def _load_models() -> None:
         )
         if detail is None:
             _load("emotion", get_settings().emotion_model or "default", registry.emotion)  # or the first who asks waits
+            if reranking := get_settings().rerank_model:
+                _load("reranking", reranking, registry.reranker)
             _have_the_index_follow(registry.embedder().name)
     if "voice" in me.queues:
         _open_the_ear(me)

@@ -1,7 +1,7 @@
 """What tasks ask of workers: the ports and the plain data that crosses them.
 
 Nothing here knows a database row, a queue or a web request. Adapters live beside this file, one per folder:
-`llm/` (LanguageModel), `summaries/` (Summarizer), `embedding/` (Embedder), `emotion/` (Emotion),
+`llm/` (LanguageModel), `summaries/` (Summarizer), `embedding/` (Embedder), `rerank/` (Reranker), `emotion/` (Emotion),
 `importers/` (Importer).
 """
 
@@ -14,6 +14,8 @@ from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from workers.importers.belongings import Belongings
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -248,6 +250,20 @@ class Embedder(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
 
 
+# --- reranking -------------------------------------------------------------------------------------------------------
+
+
+class Reranker(Protocol):
+    """Reads a query and a passage together. Thread-safe."""
+
+    name: str
+
+    def score(self, query: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> list[float] | None:
+        """How well each text answers the query, 0 to 1; of a long one, by its beginning. `cancelled` is asked every few
+        texts: None then. Raises ModelUnavailable."""
+        ...
+
+
 # --- emotions --------------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +338,7 @@ class ImportedConversation:
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what was not understood, in words for the ledger
     columns: dict[str, Any] = field(default_factory=dict)  # what only our own export has, named as it is stored
+    belongings: Belongings | None = None  # the same, where it is stored elsewhere
 
 
 @dataclass(slots=True)

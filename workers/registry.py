@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,8 @@ from config import catalogue
 from config.catalogue import EXTRACTIVE, LOCAL
 from config.errors import ModelUnavailable, Unusable
 from config.settings import get_settings
-from workers.ports import Embedder, Emotion, LanguageModel
+from workers.llm import wire
+from workers.ports import Embedder, Emotion, LanguageModel, Reranker
 from workers.remotes import Remotes
 from workers.residents import Residents
 
@@ -30,6 +32,8 @@ _extractive: ExtractiveAnswerer | None = None
 _embedder: Embedder | None = None
 _emotion_lock = threading.Lock()
 _emotion: Emotion | None = None
+_reranker_lock = threading.Lock()
+_reranker: Reranker | ModelUnavailable | None = None
 _former: tuple[str, Embedder | None] | None = None  # of an index that another model made
 
 
@@ -134,9 +138,11 @@ def lists_servers() -> bool:
 
 
 def close() -> None:
-    """Close what is resident. A load that is going on ends; who waits for it is told to try again."""
+    """Close what is resident, and connections that are kept. A load that is going on ends; who waits for it is told to
+    try again."""
     if _residents is not None:
         _residents.close()
+    wire.close_idle()
 
 
 def embedder() -> Embedder:
@@ -171,6 +177,27 @@ def embedder_named(name: str) -> Embedder | None:
         if _former is None or _former[0] != name:
             _former = (name, _open_embedder(name))
         return _former[1]
+
+
+def reranker() -> Reranker | None:
+    """Of the settings, loaded at first use (seconds); None where none is named. Raises ModelUnavailable for one that
+    cannot be had, which is not tried again."""
+    global _reranker  # noqa: PLW0603
+    settings = get_settings()
+    if not settings.rerank_model:
+        return None
+    with _reranker_lock:
+        if _reranker is None:
+            from workers.rerank.cross_encoder import CrossEncoderReranker
+
+            threads = settings.rerank_threads or max(1, (os.cpu_count() or 1) // 2)
+            try:
+                _reranker = CrossEncoderReranker(settings.rerank_model, threads=threads)
+            except ModelUnavailable as error:
+                _reranker = error
+        if isinstance(_reranker, ModelUnavailable):
+            raise ModelUnavailable(_reranker.detail)
+        return _reranker
 
 
 def emotion() -> Emotion:

@@ -18,6 +18,7 @@ from litestar.testing import TestClient
 
 from config.settings import reset_settings
 from storage.listeners import EventHub
+from tests.api.conformity import checks
 from tests.servers import wait_until
 
 BASE = "http://127.0.0.1:8000"
@@ -49,7 +50,9 @@ def start(sqlite: str, clean_redis: str, settings: pytest.MonkeyPatch) -> Iterat
 
         def begin(**env: str) -> TestClient[Litestar]:
             app = _app(settings, env)
-            return stack.enter_context(TestClient(app, base_url=BASE, raise_server_exceptions=False))
+            client = stack.enter_context(TestClient(app, base_url=BASE, raise_server_exceptions=False))
+            client.event_hooks = checks(app)
+            return client
 
         yield begin
 
@@ -75,7 +78,8 @@ def listen(sqlite: str, clean_redis: str, settings: pytest.MonkeyPatch) -> Itera
             stack.callback(_stop, server, thread)
             wait_until(lambda: server.started, what="the server to listen")
             port = server.servers[0].sockets[0].getsockname()[1]
-            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20)
+            base = f"http://127.0.0.1:{port}"
+            client = httpx.Client(base_url=base, trust_env=False, timeout=20, event_hooks=checks(app))
             return Listening(app, port, stack.enter_context(client))
 
         yield begin

@@ -27,7 +27,7 @@ def test_a_picture_is_served_and_cached(client: Client, folder: Path) -> None:
     answer = client.get("/images/happy face.png")
     assert (answer.status_code, answer.content) == (200, documents.png())
     assert answer.headers["content-type"] == "image/png"
-    assert answer.headers["cache-control"] == "private, max-age=3600"
+    assert answer.headers["cache-control"] == "public, max-age=3600"
     assert answer.headers["x-content-type-options"] == "nosniff"
     again = client.get("/images/happy face.png", headers={"if-none-match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")

@@ -131,6 +131,17 @@ def test_broken_forms_are_400(client: Client) -> None:
     assert job_ids() == []
 
 
+def test_an_upload_may_ask_for_summaries(client: Client) -> None:
+    export = exports.chatgpt_json([exports.chatgpt_conversation(word, word) for word in ("One", "Two")])
+    file = {"file": ("conversations.json", export)}
+    wish = {"accept_summarization": "true", "model": "extractive"}
+    work(client.post("/api/imports", files=file, data=wish).json()["id"])
+    assert len(job_ids("summarize")) == 2
+    for bad in ({"accept_summarization": "perhaps"}, {"model": "x" * 201}, {"blob": "0" * 64}, {"more": "1"}):
+        problem(client.post("/api/imports", files=file, data=bad), 422)
+    assert len(job_ids("import")) == 1
+
+
 def test_many_parts_are_refused(client: Client) -> None:
     body = b"".join(part(f'name="f{at}"', b"x")[:-7] + b"\r\n" for at in range(1200)) + b"--a--\r\n"
     assert form(client, body).status_code in (400, 413, 422)
@@ -167,7 +178,7 @@ def test_the_ledger_tells_what_became_of_each(client: Client) -> None:
     work(job_id)
     job = client.get(f"/api/jobs/{job_id}").json()
     assert job["status"] == "succeeded", job["error"]
-    assert job["result"]["conversations"] == {"created": 2, "updated": 0, "unchanged": 0, "failed": 0}
+    assert job["result"]["conversations"] == {"created": 2, "updated": 0, "unchanged": 0, "skipped": 0, "failed": 0}
     page = client.get(f"/api/imports/{job_id}/items").json()
     assert [(item["item_index"], item["status"], item["title"]) for item in page["items"]] == [
         (0, "created", "One"),

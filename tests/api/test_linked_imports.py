@@ -182,6 +182,35 @@ def test_who_cannot_wait_gets_the_job(live: Listening, page: type[Page]) -> None
     assert answer.json()["kind"] == "import"
 
 
+@pytest.mark.parametrize("path", ["/api/conversations/import", "/api/imports"])
+def test_a_summary_is_made_though_nobody_watches(page: type[Page], live: Listening, path: str) -> None:
+    body = {"url": LINK, "accept_summarization": True}
+    answer = live.client.post(path, json=body, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202
+    work(answer.json()["id"])
+    (job_id,) = job_ids("summarize")
+    work(job_id)
+    job = live.client.get(f"/api/jobs/{job_id}").json()
+    assert job["status"] == "succeeded", job["error"]
+    summary = live.client.get(f"/api/conversations/{job['result']['conversation_id']}/imported_chat_summary")
+    assert summary.status_code == 200, summary.text
+
+
+def test_the_model_that_was_named_writes_that_summary(page: type[Page], live: Listening) -> None:
+    named = {"llm_model": "grok-4", "llm_provider": "xai"}
+    body = {"url": LINK, "accept_summarization": True, **named}
+    answer = live.client.post("/api/conversations/import", json=body, headers={"Prefer": "respond-async"})
+    work(answer.json()["id"])
+    (job_id,) = job_ids("summarize")
+    assert factories.load(job_id).input["model"] == "xai/grok-4"
+
+
+def test_without_being_asked_no_summary_is_made(page: type[Page], live: Listening) -> None:
+    answer = live.client.post("/api/conversations/import", json={"url": LINK}, headers={"Prefer": "respond-async"})
+    work(answer.json()["id"])
+    assert job_ids("summarize") == []
+
+
 @pytest.mark.parametrize(
     "body",
     [

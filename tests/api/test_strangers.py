@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
-from litestar.routes import HTTPRoute
+from litestar.exceptions import WebSocketDisconnect
+from litestar.routes import HTTPRoute, WebSocketRoute
 from litestar.testing import TestClient
 
 from api.auth import PUBLIC_PATHS, SIGN_IN_PATHS
@@ -23,6 +25,7 @@ from storage.schema import metadata
 from tests import factories
 from tests.api.conftest import Start
 from tests.api.helpers import problem
+from tests.standins.share_host import LINK
 
 Client = TestClient[Litestar]
 # What stands in an address and is nobody's: names of files of ours and of kinds of work.
@@ -37,6 +40,42 @@ BODIES: dict[str, Any] = {
     "POST /api/conversations/{conversation_id}/project-draft": {},
     "POST /api/conversations/{conversation_id}/project-draft/chat/stream": {"message": "Hello"},
     "POST /api/conversations/{conversation_id}/project-draft/chat": {"message": "Hello"},
+}
+
+
+# Addresses with no id in them where one may stand in the query or the body: what is asked there, with somebody else's.
+CHAT = {"message": "Hello", "session_id": "{conversation_id}"}
+ELSEWHERE: dict[str, list[Any]] = {
+    "POST /api/chat": [CHAT],
+    "POST /api/text-chat": [{"text": "Hello", "session_id": "{conversation_id}"}],
+    "POST /chat": [{"prompt": "Hello", "session_id": "{conversation_id}"}],
+    "GET /api/chat/history?session_id={conversation_id}": [None],
+    "DELETE /api/chat/history?session_id={conversation_id}": [None],
+    "POST /api/upload": [{"session_id": "{conversation_id}"}],
+    "POST /api/conversations/import": [
+        {"url": LINK, "duplicate_resolution": "update_existing", "target_conversation_id": "{conversation_id}"}
+    ],
+    "POST /api/jobs": [
+        {"kind": "chat", "input": CHAT},
+        {"kind": "import", "input": {"url": LINK, "target_conversation_id": "{conversation_id}"}},
+        *(
+            {"kind": kind, "input": {"conversation_id": "{conversation_id}", **more}}
+            for kind, more in (
+                ("summarize", {}),
+                ("draft", {}),
+                ("draft_chat", {"message": "Hello"}),
+                ("project", {"title": "Mine now", "description": "x"}),
+            )
+        ),
+    ],
+}
+# What touches nobody but the caller, or the whole house and then asks for an admin.
+OWN = {
+    *("POST /api/sessions", "POST /api/session/reset", "POST /api/models/switch", "POST /api/avatar/state"),
+    *("POST /api/imports", "POST /api/conversations/import-slack", "POST /api/rag_search", "POST /auth/login"),
+    *("POST /api/auth/logout", "DELETE /api/auth/cleanup", "POST /admin/cache/flush"),
+    *("POST /api/llm-prompts/{prompt_type}", "DELETE /api/llm-prompts/{prompt_type}"),
+    "PUT /api/llm-defaults/{prompt_type}",
 }
 
 
@@ -98,6 +137,11 @@ def routes(client: Client) -> Iterator[tuple[str, str]]:
                 yield method, re.sub(r":\w+(?=})", "", route.path)
 
 
+def owned(template: str) -> set[str]:
+    """The ids of somebody's things in an address; a file's signed address is its own permission."""
+    return set() if template == "/api/files/{file_id}" else set(re.findall(r"{(\w+)}", template)) - NOBODYS
+
+
 def everything(but: tuple[type, ...] = ()) -> dict[str, list[Any]]:
     """All rows there are: what a stranger does must leave them alone."""
     with reading() as session:
@@ -114,17 +158,27 @@ def call(client: Client, method: str, path: str, body: Any) -> httpx.Response:
     headers = {"Prefer": "respond-async"}
     if method in ("POST", "PUT", "PATCH") and path.endswith("/files"):
         return client.request(method, path, files={"file": ("a.txt", b"x")}, headers=headers)
+    if path == "/api/upload":
+        return client.request(method, path, data=body, files={"file": ("a.txt", b"x")}, headers=headers)
     return client.request(method, path, json=body, headers=headers, follow_redirects=False)
+
+
+def test_every_route_is_thought_of(stranger: Client) -> None:
+    """By its address, as a listing, as one with ids elsewhere, or as one that is the caller's own."""
+    without = {f"{method} {path}" for method, path in routes(stranger) if method != "GET" and not owned(path)}
+    elsewhere = {asked.partition("?")[0] for asked in ELSEWHERE if not asked.startswith("GET")}
+    assert without == elsewhere | OWN
+    assert not elsewhere & OWN
 
 
 def test_what_belongs_to_somebody_else_is_not_there(stranger: Client, theirs: Theirs) -> None:
     before = everything(but=(ApiKey,))
     walked = 0
     for method, template in routes(stranger):
-        names = set(re.findall(r"{(\w+)}", template))
-        if not names - NOBODYS or template == "/api/files/{file_id}":  # that one goes by its signature
+        names = owned(template)
+        if not names:
             continue
-        assert names <= theirs.ids.keys() | NOBODYS, f"say what {names} are in {template}"
+        assert names <= theirs.ids.keys(), f"say what {names} are in {template}"
         path = template.format_map({**dict.fromkeys(NOBODYS, "x"), **theirs.ids})
         answer = call(stranger, method, path, BODIES.get(f"{method} {template}", {}))
         assert answer.status_code == 404, f"{method} {template}: {answer.status_code} {answer.text[:200]}"
@@ -135,16 +189,14 @@ def test_what_belongs_to_somebody_else_is_not_there(stranger: Client, theirs: Th
 
 
 def test_ids_in_bodies_and_queries_are_looked_at_too(stranger: Client, theirs: Theirs) -> None:
-    conversation, before = theirs.ids["conversation_id"], everything(but=(ApiKey,))
-    chat = {"message": "Hello", "session_id": conversation}
-    for method, path, body in (
-        ("POST", "/api/chat", chat),
-        ("POST", "/api/jobs", {"kind": "chat", "input": chat}),
-        ("POST", "/api/jobs", {"kind": "summarize", "input": {"conversation_id": conversation}}),
-        ("GET", f"/api/chat/history?session_id={conversation}", None),
-        ("DELETE", f"/api/chat/history?session_id={conversation}", None),
-    ):
-        problem(call(stranger, method, path, body), 404)
+    def filled(asked: str) -> str:
+        return re.sub(r"{(\w+)}", lambda found: theirs.ids[found[1]], asked)
+
+    before = everything(but=(ApiKey,))
+    for asked, bodies in ELSEWHERE.items():
+        method, path = filled(asked).split()
+        for body in bodies:
+            problem(call(stranger, method, path, json.loads(filled(json.dumps(body)))), 404)
     assert everything(but=(ApiKey,)) == before
 
 
@@ -173,6 +225,16 @@ def test_nobody_gets_anywhere_without_signing_in(start: Start, theirs: Theirs) -
         assert answer.status_code == 401, f"{method} {template}: {answer.status_code}"
         assert "www-authenticate" in answer.headers
     assert everything() == before
+
+
+def test_and_through_no_socket(start: Start, theirs: Theirs) -> None:
+    client = start(AUTH_MODE="required")
+    sockets = [route.path for route in client.app.routes if isinstance(route, WebSocketRoute)]
+    assert "/ws/jobs" in sockets
+    for path in sockets:
+        with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect(path):
+            pass
+        assert closed.value.code == 4401
 
 
 def test_a_service_owns_what_it_makes_and_nothing_else(start: Start, theirs: Theirs) -> None:

@@ -82,7 +82,7 @@ def start(environment: None) -> Iterator[Start]:
 
 
 def import_script(created: int = 3, failed: int = 0, messages: int = 12) -> list[Json]:
-    counts = {"created": created, "updated": 0, "unchanged": 0, "failed": failed}
+    counts = {"created": created, "updated": 0, "unchanged": 0, "skipped": 0, "failed": failed}
     return [
         {"type": "started", "attempt": 1},
         *(

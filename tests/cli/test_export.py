@@ -27,15 +27,37 @@ def test_everything_in_one_file(stand_in: StandIn, run: Run, elsewhere: Path) ->
     shows(stand_in)
     result = run("export", "--source", "claude")
     assert result.exit_code == 0
-    assert (elsewhere / "backchannel.jsonl").read_bytes() == LINES
-    assert f"{len(LINES)} bytes to backchannel.jsonl" in result.stderr
+    assert (elsewhere / "backchannel.zip").read_bytes() == LINES
+    assert f"{len(LINES)} bytes to backchannel.zip" in result.stderr
     (asked,) = stand_in.asked("GET /api/export")
-    assert asked.query == {"format": "jsonl", "source": "claude"}
+    assert asked.query == {"format": "zip", "source": "claude"}
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "query"),
+    [
+        (("-o", "mine.jsonl"), "mine.jsonl", {"format": "jsonl"}),
+        (("-o", "mine.ZIP"), "mine.ZIP", {"format": "zip"}),
+        (("-o", "mine"), "mine", {"format": "jsonl"}),
+        (("--format", "jsonl"), "backchannel.jsonl", {"format": "jsonl"}),
+        (("--format", "jsonl", "-o", "mine.zip"), "mine.zip", {"format": "jsonl"}),
+        (("--no-files",), "backchannel.zip", {"format": "zip", "files": "false"}),
+        (("--format", "markdown"), "backchannel-markdown.zip", {"format": "markdown"}),
+    ],
+)
+def test_the_name_says_what_is_written(
+    stand_in: StandIn, run: Run, elsewhere: Path, args: tuple[str, ...], name: str, query: dict[str, str]
+) -> None:
+    shows(stand_in)
+    assert run("export", *args).exit_code == 0
+    assert (elsewhere / name).read_bytes() == LINES
+    assert [asked.query for asked in stand_in.asked("GET /api/export")] == [query]
 
 
 def test_to_a_pipe(stand_in: StandIn, run: Run, elsewhere: Path) -> None:
     shows(stand_in)
     assert run("export", "-o", "-").stdout_bytes == LINES
+    assert [asked.query for asked in stand_in.asked("GET /api/export")] == [{"format": "jsonl"}]
     assert list(elsewhere.iterdir()) == [elsewhere / "cache"] or not list(elsewhere.iterdir())
 
 

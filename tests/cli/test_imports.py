@@ -33,7 +33,7 @@ def test_json(stand_in: StandIn, run: Run, export: Path) -> None:
                 "file": str(export),
                 "status": "succeeded",
                 "job_id": stand_in.uploads[0].job_id,
-                "conversations": {"created": 3, "updated": 0, "unchanged": 0, "failed": 0},
+                "conversations": {"created": 3, "updated": 0, "unchanged": 0, "skipped": 0, "failed": 0},
                 "messages": 12,
                 "run_ms": 1234,
                 "error": None,

@@ -39,6 +39,17 @@ def test_nothing_found(run: Run) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing was found.\n")
 
 
+def test_what_is_missing_of_a_search_is_said_beside_the_hits(stand_in: StandIn, run: Run) -> None:
+    missing = "Found by words and titles only: the vector index is not running."
+    for hits in ([HIT], []):
+        stand_in.refusals = [("GET /api/search", 200, {"results": hits, "degraded": missing}, {})]
+        result = run("search", "roses")
+        assert result.exit_code == 0
+        assert result.stderr.splitlines()[-1] == missing
+        assert missing not in result.stdout
+        assert (HIT["conversation_id"] in result.stdout) == bool(hits)
+
+
 def test_bad_arguments(run: Run) -> None:
     for arguments in ([], ["  "], ["x", "--limit", "0"], ["x", "--url", "elsewhere"], ["x", "--url", "http://a:b:c"]):
         result = run("search", *arguments)

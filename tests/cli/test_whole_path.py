@@ -88,7 +88,7 @@ def test_a_killed_web_process_costs_nothing(
     assert process.returncode == 0, stderr
     assert "Trying again" in stderr, "the import was over before the web process was killed"
     (row,) = json.loads(stdout)["imports"]
-    assert row["conversations"] == {"created": count, "updated": 0, "unchanged": 0, "failed": 0}
+    assert row["conversations"] == {"created": count, "updated": 0, "unchanged": 0, "skipped": 0, "failed": 0}
     (job,) = [
         job
         for job in json.loads(call("jobs", "list", "--kind", "import", "--json").stdout)

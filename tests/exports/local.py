@@ -89,7 +89,7 @@ def nested(messages: Iterable[Json]) -> list[Json]:
 
 # --- llm ---
 
-_OLD = """
+LLM_TABLES = """
 CREATE TABLE conversations (id TEXT PRIMARY KEY, name TEXT, model TEXT);
 CREATE TABLE responses (id TEXT PRIMARY KEY, model TEXT, prompt TEXT, system TEXT, prompt_json TEXT, options_json TEXT,
     response TEXT, response_json TEXT, conversation_id TEXT, duration_ms INTEGER, datetime_utc TEXT);
@@ -120,7 +120,7 @@ def llm_logs(path: Path, rows: dict[str, list[Json]], schema: str = "both", scri
     """A logs.db with these rows; `script` is run last, for what no llm would write."""
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript((_OLD if schema != "new" else "") + (_NEW if schema != "old" else ""))
+        connection.executescript((LLM_TABLES if schema != "new" else "") + (_NEW if schema != "old" else ""))
         for table, found in rows.items():
             for row in found:
                 names = ", ".join(f'"{name}"' for name in row)

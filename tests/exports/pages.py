@@ -72,3 +72,64 @@ def old_page(data: Any) -> bytes:
 def _page(inside: str) -> bytes:
     head = f'<!DOCTYPE html><html><head><title>ChatGPT</title><link rel="canonical" href="{URL}"/></head>'
     return f"{head}<body>{inside}</body></html>".encode()
+
+
+# --- Claude and Grok, as browsers save them ---
+
+CLAUDE_URL = "https://claude.ai/share/12c19487-c220-439e-a053-5d66f00ab6b0"
+GROK_URL = "https://grok.com/share/bGVnYWN5_f85d5448-fc22-4a72-bc3e-335e89fffea2"
+
+
+def saved_page(body: str, title: str, url: str | None) -> bytes:
+    """`url`: as Chromium writes down where it saved a page from."""
+    said = f"<!-- saved from url=({len(url):04}){url} -->\n" if url else ""
+    menu = '<nav><a href="/">Menu</a></nav><button><svg><path d="M1 2>3"/></svg>Share</button>'
+    script = '<script>const x = "<div data-testid=\\"user-message\\">no</div>";</script>'
+    return (
+        f'<!DOCTYPE html>\n{said}<html><head><meta charset="utf-8"><title>{title}</title>{script}'
+        f"<style>.a>b{{color:red}}</style></head><body>{menu}{body}</body></html>"
+    ).encode()
+
+
+def claude_asked(inside: str) -> str:
+    return (
+        '<div data-test-render-count="1"><div class="group relative [&amp;>p]:mt-1">'
+        f'<div data-testid="user-message" class="font-large !font-user-message grid">{inside}</div></div></div>'
+    )
+
+
+def claude_said(inside: str, around: str = "") -> str:
+    """`around`: what stands in the answer beside its prose."""
+    return (
+        '<div data-test-render-count="1"><div data-is-streaming="false"><div class="font-claude-response relative '
+        f'[&_.standard-markdown]:pl-2 [&>p]:m-0">{around}<div><div class="standard-markdown grid">{inside}</div></div>'
+        '</div><div class="actions"><button aria-label="Copy">Copy</button><span class="sr-only">Copied</span></div>'
+        "</div></div>"
+    )
+
+
+def claude_page(*messages: str, title: str = "Roses | Claude", url: str | None = CLAUDE_URL) -> bytes:
+    return saved_page(f"<main>{''.join(messages)}</main>", title, url)
+
+
+def grok_bubble(inside: str, *, asked: bool = False, id: str = "") -> str:
+    side = "items-end" if asked else "items-start"
+    text = f'<div class="response-content-markdown markdown">{inside}</div>' if not asked else inside
+    return (
+        f'<div id="response-{id}" class="relative group flex flex-col justify-center w-full {side}">'
+        f'<div class="message-bubble rounded-3xl"><div class="relative">{text}</div></div>'
+        '<div class="action-buttons"><button>Like</button><span>1.2s</span></div></div>'
+    )
+
+
+def grok_page(*messages: str, title: str = "Roses | Shared Grok Conversation", url: str | None = GROK_URL) -> bytes:
+    return saved_page(f'<div class="flex items-start">{"".join(messages)}</div>', title, url)
+
+
+def flight_page(*rows: str, title: str, url: str | None, pieces: int = 3) -> bytes:
+    """Rows as Next.js streams them, cut anywhere."""
+    stream = "".join(row if ":T" in row[:10] else f"{row}\n" for row in rows)
+    size = -(-len(stream) // pieces)
+    cut = [stream[at : at + size] for at in range(0, len(stream), size)]
+    pushed = "".join(f"<script>self.__next_f.push({json.dumps([1, piece])})</script>" for piece in cut)
+    return saved_page(f"<script>self.__next_f.push([0])</script>{pushed}", title, url)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
-Json = dict[str, Any]
+from tests.standins.server import Asked, Json, Telling, Told
+
 CLIENT_ID, CLIENT_SECRET = "backchannel-client", "the client's secret"
 
 
@@ -66,20 +64,20 @@ class Issuer:
 
     # --- the server
 
-    def answer(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any]:
-        self.asked.append(f"{method} {path}")
+    def answer(self, asked: Asked) -> Told:
+        self.asked.append(f"{asked.method} {asked.path}")
         if self.status != 200:
-            return self.status, {"error": "server_error"}
-        match path:
+            return self.status, {"error": "server_error"}, {}
+        match asked.path:
             case "/.well-known/openid-configuration":
-                return 200, self._metadata()
+                return 200, self._metadata(), {}
             case "/jwks":
-                return 200, KeySet([key(name) for name in self.shows]).as_dict(private=False)
+                return 200, KeySet([key(name) for name in self.shows]).as_dict(private=False), {}
             case "/token":
-                return self._token(headers, dict(parse_qsl(body.decode())))
+                return *self._token(asked.headers.get("Authorization", ""), asked.body), {}
             case "/userinfo":
-                return 200, {**self.person, "email_verified": self.verified}
-        return 404, {}
+                return 200, {**self.person, "email_verified": self.verified}, {}
+        return 404, {}, {}
 
     def _metadata(self) -> Json:
         return {
@@ -91,8 +89,8 @@ class Issuer:
             "id_token_signing_alg_values_supported": list(self.algorithms),
         }
 
-    def _token(self, headers: Any, form: Json) -> tuple[int, Json]:
-        basic = base64.b64decode(headers.get("Authorization", "").removeprefix("Basic ")).decode()
+    def _token(self, authorization: str, form: Json) -> tuple[int, Json]:
+        basic = base64.b64decode(authorization.removeprefix("Basic ")).decode()
         if basic != f"{CLIENT_ID}:{CLIENT_SECRET}":
             return 401, {"error": "invalid_client"}
         grant = self.grants.pop(form["code"], None)  # a code is good once
@@ -115,31 +113,6 @@ class Issuer:
 @contextmanager
 def issuer_server() -> Iterator[Issuer]:
     kept = Issuer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._serve(b"")
-
-        def do_POST(self) -> None:
-            self._serve(self.rfile.read(int(self.headers["content-length"])))
-
-        def _serve(self, body: bytes) -> None:
-            status, answer = kept.answer(self.command, self.path, self.headers, body)
-            content = answer if isinstance(answer, bytes) else orjson.dumps(answer)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with Telling(kept.answer) as server:
+        kept.url = server.url
         yield kept
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-import orjson
+from tests.standins.server import Asked, Json, Telling, Told
 
-Json = dict[str, Any]
-Reply = tuple[int, Json | bytes, dict[str, str]]
 KEY = "lin_api_0123456789"
 PAGE = 2  # projects of one page, so that a search has to turn pages
 
 
-def refusal(message: str, code: str, status: int = 400, **headers: str) -> Reply:
+def refusal(message: str, code: str, status: int = 400, **headers: str) -> Told:
     told = {"message": message, "extensions": {"code": code, "userPresentableMessage": message}}
     return status, {"errors": [told]}, {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -30,11 +25,12 @@ class LinearServer:
     url: str = ""
     teams: list[Json] = field(default_factory=lambda: [_team("t1", "Roses", "ROS"), _team("t2", "Tulips", "TUL")])
     projects: list[Json] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[Told] = field(default_factory=list)
     asked: list[Json] = field(default_factory=list)
     after: Callable[[], None] = lambda: None
 
-    def answer(self, key: str, body: Json) -> Reply:
+    def answer(self, asked: Asked) -> Told:
+        key, body = asked.headers["Authorization"], asked.body
         self.asked.append(body)
         if key != KEY:
             return refusal(f"Authentication required, not authenticated: {key}", "AUTHENTICATION_ERROR", 401)
@@ -49,7 +45,7 @@ class LinearServer:
             return 200, {"data": {"teams": {"nodes": self.teams}}}, {}
         return refusal("Cannot query that field.", "GRAPHQL_VALIDATION_FAILED")
 
-    def _create(self, given: Json) -> Reply:
+    def _create(self, given: Json) -> Told:
         if given.keys() != {"name", "content", "teamIds"} or not set(given["teamIds"]) <= {t["id"] for t in self.teams}:
             return refusal("Argument Validation Error", "INVALID_INPUT")
         if not given["name"] or len(given["name"]) > 80:
@@ -60,7 +56,7 @@ class LinearServer:
         self.after()
         return 200, {"data": {"projectCreate": {"success": True, "project": made}}}, {}
 
-    def _page(self, given: Json) -> Reply:
+    def _page(self, given: Json) -> Told:
         start = int(given["after"] or 0)
         nodes = self.projects[::-1][start : start + PAGE]
         info = {"hasNextPage": start + PAGE < len(self.projects), "endCursor": str(start + PAGE)}
@@ -74,26 +70,6 @@ def _team(team_id: str, name: str, key: str) -> Json:
 @contextmanager
 def linear_server() -> Iterator[LinearServer]:
     kept = LinearServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = orjson.loads(self.rfile.read(int(self.headers["content-length"])))
-            status, answer, more = kept.answer(self.headers.get("Authorization", ""), body)
-            content = answer if isinstance(answer, bytes) else orjson.dumps(answer)
-            self.send_response(status)
-            for name, value in {"content-length": str(len(content)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}/graphql"
-    try:
+    with Telling(kept.answer) as server:
+        kept.url = f"{server.url}/graphql"
         yield kept
-    finally:
-        server.shutdown()
-        server.server_close()

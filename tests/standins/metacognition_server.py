@@ -7,13 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-import orjson
-
-Json = dict[str, Any]
-Reply = tuple[int, Json | bytes, dict[str, str]]
+from tests.standins.server import Asked, Json, Telling, Told
 
 
 @dataclass
@@ -22,7 +17,7 @@ class MetacognitionServer:
 
     url: str = ""
     reads: int = 1000
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[Told] = field(default_factory=list)
     calls: list[Json] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     conversations: dict[str, list[Json]] = field(default_factory=dict)
@@ -30,18 +25,18 @@ class MetacognitionServer:
     _read: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, path: str, headers: dict[str, str], body: Json) -> Reply:
+    def answer(self, asked: Asked) -> Told:
         self.before()
         with self._lock:
-            self.calls.append(body)
-            self.headers.append(headers)
+            self.calls.append(asked.body)
+            self.headers.append({name.lower(): value for name, value in asked.headers.items()})
             if self.replies:
                 return self.replies.pop(0)
-            if path != "/manage_conversation":
+            if asked.path != "/manage_conversation":
                 return 404, {"detail": "Not Found"}, {}
-            return self._manage(body)
+            return self._manage(asked.body)
 
-    def _manage(self, body: Json) -> Reply:
+    def _manage(self, body: Json) -> Told:
         summary_id = body["summary_id"] or f"summary-{len(self.conversations) + 1}"
         if summary_id not in self.conversations and body["summary_id"]:
             return 404, {"detail": "No such summary"}, {}
@@ -68,27 +63,6 @@ class MetacognitionServer:
 @contextmanager
 def metacognition_server() -> Iterator[MetacognitionServer]:
     kept = MetacognitionServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = orjson.loads(self.rfile.read(int(self.headers["content-length"])))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            status, answer, more = kept.answer(self.path, headers, body)
-            content = answer if isinstance(answer, bytes) else orjson.dumps(answer)
-            self.send_response(status)
-            for name, value in {"content-length": str(len(content)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with Telling(kept.answer) as server:
+        kept.url = server.url
         yield kept
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -7,11 +7,13 @@ import select
 import socket
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 Json = dict[str, Any]
 STILL_S = 20.0  # a safety net: how long a silent answer waits for its caller to leave
@@ -46,16 +48,15 @@ class Reply:
         return found
 
 
-class StandIn(ABC):
+class Server(ABC):
     """`asked` is what came in; `still` is set while an answer is silent, `left` once its caller has hung up."""
 
     content_type: ClassVar[str] = "application/json"
 
     def __init__(self) -> None:
-        self.replies: list[Reply] = []
         self.asked: list[Asked] = []
-        self.problems: list[str] = []  # what was wrong with the requests it refused by itself
         self.still, self.left = threading.Event(), threading.Event()
+        self.connections = 0  # that were made to it, of which each may carry several requests
         handler = type("Handler", (_Handler,), {"stand_in": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -67,6 +68,35 @@ class StandIn(ABC):
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self._server.hang_up()
+
+    @abstractmethod
+    def reply(self, asked: Asked) -> Reply:
+        """What it answers."""
+
+
+Told = tuple[int, Any, dict[str, str]]  # status, bytes or what becomes JSON, headers
+
+
+class Telling(Server):
+    """Answers what `tell` says."""
+
+    def __init__(self, tell: Callable[[Asked], Told]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def reply(self, asked: Asked) -> Reply:
+        status, body, headers = self._tell(asked)
+        return Reply(body if isinstance(body, bytes) else json.dumps(body).encode(), status, headers)
+
+
+class StandIn(Server):
+    """Refuses by itself what the real one would, and gives the test's answers to the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replies: list[Reply] = []
+        self.problems: list[str] = []  # what was wrong with the requests it refused by itself
 
     def answers(self, *replies: Reply | bytes) -> None:
         """The next answers; what is left over of earlier ones is forgotten."""
@@ -101,14 +131,38 @@ class StandIn(ABC):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.add(request)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            with self._lock:
+                self._open.discard(request)
+
+    def hang_up(self) -> None:
+        """Who kept a connection must not find another test's server behind it."""
+        with self._lock, suppress(OSError):
+            for connection in self._open:
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Callers that leave are what the tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    stand_in: StandIn
+    stand_in: Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.stand_in.connections += 1
 
     def log_message(self, *args: Any) -> None:
         """Silence."""
@@ -123,10 +177,10 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers["Content-Length"] or 0))
         parts = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        asked = Asked(self.command, parts.path, query, self.headers, json.loads(raw) if raw else None)
+        asked = Asked(self.command, parts.path, query, self.headers, self._read(raw))
         self.stand_in.asked.append(asked)
         reply = self.stand_in.reply(asked)
-        self.close_connection = True
+        self.close_connection = reply.end != "whole"
         if reply.end == "mute":
             self._wait()
             return
@@ -141,6 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait()
         elif reply.end == "whole":
             self.wfile.write(b"0\r\n\r\n")
+
+    def _read(self, raw: bytes) -> Any:
+        if self.headers.get_content_type() == "application/x-www-form-urlencoded":
+            return dict(parse_qsl(raw.decode()))
+        return json.loads(raw) if raw else None
 
     def _wait(self) -> None:
         """Until the caller has hung up, which a socket tells by being readable and empty."""

@@ -52,10 +52,10 @@ def test_chunks_of_a_deleted_message_or_conversation_are_not_found(database: str
 
 
 def test_where_chunks_belong_is_told_to_their_owner(database: str) -> None:
-    conversation_id = factories.conversation()
+    conversation_id = factories.conversation(title="A title")
     chunk(conversation_id, "one")
     with reading() as session:
-        assert chunks.places(session, LOCAL_OWNER, ["one", "unknown"]) == {"one": conversation_id}
+        assert chunks.places(session, LOCAL_OWNER, ["one", "unknown"]) == {"one": (conversation_id, "A title")}
         assert chunks.places(session, factories.owner(), ["one"]) == chunks.places(session, LOCAL_OWNER, []) == {}
         assert chunks.texts(session, ["one", "unknown"]) == {"one": "some words"}
         assert chunks.texts(session, []) == {}

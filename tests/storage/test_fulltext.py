@@ -113,13 +113,45 @@ def test_common_words_are_left_out_where_a_rarer_one_is_there(monkeypatch: pytes
     assert selected('common "rare everywhere"') == {both}
 
 
+def test_what_weighs_more_comes_first_and_the_newest_of_equals(database: str) -> None:
+    if database == "postgresql":
+        pytest.skip("PostgreSQL ranks by itself")
+    heavy, light, both = chunk("alpha"), chunk("beta gamma"), chunk("beta alpha gamma")
+    newer = chunk("alpha again")
+
+    def ranked(query: str, **weights: float) -> list[str]:
+        with reading() as session:
+            found = fulltext.search(session, LOCAL_OWNER, "m", parse(query), 10, weights=weights)
+        return [match.chunk_id for match in found]
+
+    assert ranked("alpha beta gamma", alpha=5, beta=1, gamma=1) == [both, newer, heavy, light]
+    assert ranked("alpha beta gamma", alpha=1, beta=1, gamma=1) == [both, light, newer, heavy]
+    assert ranked('"beta" alpha', alpha=1) == [both, light]
+    assert ranked("alpha -gamma", alpha=1) == [newer, heavy]
+
+
+def test_a_match_tells_its_conversation_and_the_words_of_the_query_it_holds() -> None:
+    about = factories.conversation(title="A title")
+    here = chunk("alpha, beta and gamma delta", about)
+    with reading() as session:
+        (match,) = fulltext.search(session, LOCAL_OWNER, "m", parse('omega alpha "gamma delta"'), 10)
+    assert match == (here, about, "A title", {"alpha", "gamma", "delta"})
+
+
+def test_more_words_than_a_statement_takes_are_counted() -> None:
+    chunk(" ".join(f"word{number}" for number in range(0, 700, 7)))
+    with reading() as session:
+        counts = fulltext.frequencies(session, [f"word{number}" for number in range(700)])
+    assert list(counts.values()) == [int(number % 7 == 0) for number in range(700)]
+
+
 def test_an_owner_with_few_chunks_finds_them_behind_everybody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fulltext, "WIDER", (1, 2))
     stranger_id = factories.owner()
     about = factories.conversation(stranger_id)
+    mine = chunk("shared, and said with many more words than others need for it")
     for _ in range(9):
         chunk("shared", about, stranger_id)
-    mine = chunk("shared, and said with many more words than others need for it")
     with reading() as session:
         matches = fulltext.search(session, LOCAL_OWNER, "m", parse("shared"), 2)
     assert [(match.chunk_id, "shared" in match.words) for match in matches] == [(mine, True)]

@@ -40,12 +40,12 @@ def test_an_index_is_recorded_once(database: str) -> None:
 def test_the_tally_is_the_jobs_result(database: str) -> None:
     job_id = factories.job(Kind.IMPORT)
     with reading() as session:
-        nothing = {"created": 0, "updated": 0, "unchanged": 0, "failed": 0}
+        nothing = {"created": 0, "updated": 0, "unchanged": 0, "skipped": 0, "failed": 0}
         assert imports.tally(session, job_id) == {"conversations": nothing, "messages": 0}
     record(job_id, (0, "created", 3), (1, "failed", 0), (2, "created", 4), (3, "unchanged", 0))
     with reading() as session:
         assert imports.tally(session, job_id) == {
-            "conversations": {"created": 2, "updated": 0, "unchanged": 1, "failed": 1},
+            "conversations": {"created": 2, "updated": 0, "unchanged": 1, "skipped": 0, "failed": 1},
             "messages": 7,
         }
 

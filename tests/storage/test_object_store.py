@@ -37,6 +37,9 @@ def test_a_file_goes_and_comes_and_goes(bucket: S3, file: Path) -> None:
     store.put(KEY, file, "application/pdf")
     store.put(KEY, file, "application/pdf")
     assert bucket.objects == {KEY: b"content"}
+    assert b"".join(store.read(KEY)) == b"content"
+    with pytest.raises(ProviderRefused):
+        next(store.read(f"{KEY}x"))
     url = store.url(KEY, "report 世.pdf", "application/pdf", 60)
     answer = httpx.get(url, trust_env=False)
     assert (answer.status_code, answer.content) == (200, b"content")

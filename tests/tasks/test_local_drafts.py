@@ -11,7 +11,7 @@ import pytest
 from tasks import draft_tools
 from tasks.base import run_job
 from tests.gguf_model import make_tiny_model
-from tests.tasks.test_draft_chats import ask as say
+from tests.tasks.draft_talks import ask as say
 from tests.tasks.test_drafts import ask, events, result_of, said, talk, versions
 from workers import registry
 from workers.llm.local import LocalModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -283,6 +284,7 @@ def test_without_the_vector_index_words_and_titles_answer_and_say_so(settings: p
     ]
     assert answered["degraded"] == "Found by words and titles only: the vector index cannot be reached."
     assert find_passages(Retrieval(LOCAL_OWNER, "prune roses", 5))[0].conversation_id == passage
+    assert search.look_up(Retrieval(LOCAL_OWNER, "prune roses", 5)).degraded == answered["degraded"]
 
 
 @searching
@@ -350,7 +352,9 @@ def test_a_worker_answers_and_leaves_no_trace(clean_redis: str) -> None:
     assert key is not None
     assert garden.encode() in body
     search.answer(asked | {"mode": "passages"}, "bc:reply:b")
-    assert client.llen("bc:reply:b") == 1
+    (_, body) = client.blpop(["bc:reply:b"], timeout=1) or (None, b"")
+    value = json.loads(body)["value"]
+    assert (value["passages"][0]["conversation_id"], value["degraded"]) == (garden, None)
     assert len(factories.all_jobs()) == jobs
 
 

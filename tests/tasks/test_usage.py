@@ -31,6 +31,14 @@ def test_an_answer_is_counted(model: Scripted) -> None:
         assert used() == [(LOCAL_OWNER, count, 10 * count, len(WORDS) * count)]
 
 
+def test_an_answer_from_the_cache_is_counted_and_costs_nothing(model: Scripted) -> None:
+    for _ in range(2):
+        job_id, _ = ask(temperature=0)
+        run_job(job_id)
+    assert len(model.requests) == 1
+    assert used() == [(LOCAL_OWNER, 2, 10, len(WORDS))]
+
+
 def test_a_second_delivery_costs_nothing(model: Scripted) -> None:
     job_id, _ = ask()
     run_job(job_id)

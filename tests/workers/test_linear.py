@@ -9,7 +9,8 @@ import pytest
 
 from config.errors import Conflict, ProviderRefused, ProviderUnavailable
 from config.settings import get_settings, reset_settings
-from tests.standins.linear_server import KEY, LinearServer, Reply, linear_server, refusal
+from tests.standins.linear_server import KEY, LinearServer, linear_server, refusal
+from tests.standins.server import Told
 from workers.linear import Linear
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,7 +88,7 @@ def test_a_wrong_key_is_refused_and_not_shown(server: LinearServer, settings: py
         ((404, b"", {}), ProviderRefused, "status 404"),
     ],
 )
-def test_errors_are_told_apart(server: LinearServer, reply: Reply, kind: type[Exception], words: str) -> None:
+def test_errors_are_told_apart(server: LinearServer, reply: Told, kind: type[Exception], words: str) -> None:
     server.replies = [reply]
     with pytest.raises(kind, match=words) as caught:
         Linear(get_settings()).create("Roses", "x")

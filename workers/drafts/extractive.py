@@ -8,7 +8,7 @@ from workers.ports import Turn
 from workers.summaries.extractive import best_sentences
 
 NOTICE = "No language model is loaded, so nobody wrote this draft; it quotes what stands for most of the conversation."
-HELP = "To get written drafts, set `MODEL_PATH` to a GGUF file and restart."
+HELP = "To get written drafts, run `backchannel models pull`, or set `MODEL_PATH` or a provider's key and restart."
 MAX_QUERY_CHARS = 500
 _MAX_QUOTE_CHARS = 300
 

@@ -9,8 +9,6 @@ from workers.ports import Turn
 from workers.summaries.plan import SEPARATOR_TOKENS
 
 NO_DRAFT = "There is no draft yet."
-NO_TEXT = "(There is no text of it.)"
-CUT = "… (the rest is left out)"
 _SUMMARY = "The conversation that it came from is too long to be quoted; this is its summary."
 _END = "The conversation that it came from is too long to be quoted; this is how it ended."
 _WHOLE = "This is the conversation that it came from."
@@ -44,19 +42,3 @@ def conversation(
 
 def _quoted(what: str, text: str) -> str:
     return f"{what}\n<conversation>\n{text}\n</conversation>"
-
-
-def with_files(question: str, files: Sequence[tuple[str, str | None]], fits: Callable[[str], bool]) -> str:
-    """The question and the files' texts, each (name, text) cut to what fits."""
-    parts = [question]
-    for name, text in files:
-        parts.append(f"<file name={' '.join(name.split())[:200]!r}>\n{_cut(text or NO_TEXT, fits)}\n</file>")
-    return "\n\n".join(parts)
-
-
-def _cut(text: str, fits: Callable[[str], bool]) -> str:
-    if fits(text):
-        return text
-    while text and not fits(text):
-        text = text[: len(text) * 3 // 4]
-    return f"{text}\n{CUT}"

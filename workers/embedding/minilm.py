@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
-BATCH_S = 0.045  # the longest a search waits for the batch before it
+# The longest a search waits for the batch before it: for the first one, and while more may come.
+BATCH_S, SEARCHED_BATCH_S = 0.045, 0.015
+SEARCHING_S = 30.0  # so long after a search there may be another
+SWITCH_S = 0.0005  # Python's own 5 ms are what a search waits each time that it needs the interpreter beside bulk work
 MAX_BATCH_TOKENS = 8192  # a GPU would take ten times as many in that time, and a gigabyte for them
 MAX_CHARS_PER_TOKEN = 64  # text beyond this many characters per token of input is cut before it is tokenised
 
@@ -33,6 +39,7 @@ class SentenceEmbedder:
         """`model`: a folder, or the name of a model that is on this machine; `threads` of this process's torch;
         `gpu_mb`: what it may take of a GPU, 0 for all. Raises ModelUnavailable."""
         self._turns = OneAtATime("embedding")
+        self._searched_at = -math.inf
         try:
             self._turns.run(lambda: self._load(model, threads, gpu_mb))
         except BaseException:
@@ -43,8 +50,10 @@ class SentenceEmbedder:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
         import torch
 
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
         if threads:
             torch.set_num_threads(threads)
+        self._threads = torch.get_num_threads()
         if gpu_mb:
             _bound_gpu(gpu_mb)
         model = _load_model(source)
@@ -57,19 +66,38 @@ class SentenceEmbedder:
         self._pad_id = int(model.tokenizer.pad_token_id or 0)
         chosen = choose(model, self._encode(SAMPLES), self._pad_id)
         self._forward = chosen.forward
-        self._batch_tokens = min(MAX_BATCH_TOKENS, max(32, int(chosen.tokens_per_s * BATCH_S)))
+        self._tokens_per_s = chosen.tokens_per_s
         log.info("embedding with %s in %s, %.0f tokens/s", self.name, chosen.forward.label, chosen.tokens_per_s)
 
     def close(self) -> None:
         self._turns.close()
 
     def embed(self, texts: Sequence[str], *, urgent: bool = False) -> NDArray[np.float32]:
+        if urgent:
+            self._searched_at = time.monotonic()
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         rows = self._encode(texts)
         for places in self._batches(rows):
-            batch = [rows[place] for place in places]
-            vectors[places] = self._turns.run(lambda batch=batch: self._compute(batch), urgent=urgent)  # type: ignore[misc]
+            batch, threads = [rows[place] for place in places], 1 if urgent else self._bulk_threads()
+            vectors[places] = self._turns.run(
+                lambda batch=batch, threads=threads: self._compute(batch, threads),  # type: ignore[misc]
+                urgent=urgent,
+            )
         return vectors
+
+    @property
+    def _is_searched(self) -> bool:
+        return time.monotonic() - self._searched_at < SEARCHING_S
+
+    def _bulk_threads(self) -> int:
+        """While somebody searches a core is left to them: on cores that others want, more threads than are free take
+        several times as long as one."""
+        return max(1, self._threads - 1) if self._is_searched else self._threads
+
+    @property
+    def _batch_tokens(self) -> int:
+        longest = SEARCHED_BATCH_S if self._is_searched else BATCH_S
+        return min(MAX_BATCH_TOKENS, max(32, int(self._tokens_per_s * longest)))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         encoded = self._counting.encode_batch_fast([_clean(text) for text in texts], add_special_tokens=False)
@@ -90,11 +118,13 @@ class SentenceEmbedder:
         if batch:
             yield batch
 
-    def _compute(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def _compute(self, rows: Sequence[Sequence[int]], threads: int) -> NDArray[np.float32]:
         import torch
 
         from workers.embedding.forward import pad
 
+        if torch.get_num_threads() != threads:  # of this thread; a single short text is slower with more than one
+            torch.set_num_threads(threads)
         with torch.inference_mode():
             vectors: NDArray[np.float32] = self._forward(*pad(rows, self._pad_id)).numpy()
         return vectors

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import IO, Any, get_args
 
 from workers.importers import values
-from workers.importers.archive import Member
+from workers.importers.archive import Member, Upload
+from workers.importers.belongings import Belongings, ImportedFile, ImportedSummary, ImportedVersion
 from workers.importers.json_importer import JsonImporter
 from workers.importers.turns import an_object, objects, text_or_none
-from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, Role, Visibility
+from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, ImportItem, Role, Visibility
 
 FORMAT = "backchannel.conversation"
 VERSION = 1
+FILES = "files"  # the folder of a zip in which an entry is named by its digest
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _ROLES: dict[Any, Role] = {role: role for role in get_args(Role)}
 _VISIBILITIES: dict[Any, Visibility] = {visibility: visibility for visibility in get_args(Visibility)}
@@ -28,6 +35,19 @@ class BackchannelImporter(JsonImporter):
 
     def is_usual(self, member: Member) -> bool:
         return member.name.lower().endswith(".jsonl")
+
+    def read(self, file: IO[bytes], start: int = 0) -> Iterator[ImportItem]:
+        upload = Upload(file, "")
+        kept = {
+            member.name: partial(upload.open, member)
+            for member in upload.members
+            if upload.is_zip and member.folder.rpartition("/")[2] == FILES
+        }
+        for item in super().read(file, start):
+            if isinstance(item.found, ImportedConversation) and item.found.belongings is not None:
+                for one in item.found.belongings.files:
+                    one.open = kept.get(one.digest)
+            yield item
 
     def convert(self, element: Any) -> ImportedConversation | ImportFailure:
         about, version = an_object(an_object(element).get("conversation")), an_object(element).get("version")
@@ -53,7 +73,60 @@ class BackchannelImporter(JsonImporter):
             metadata=an_object(about.get("metadata")),
             notes=notes,
             columns={name: about.get(name) is True for name in _KEPT},
+            belongings=_belongings(element, notes),
         )
+
+
+def _belongings(line: dict[str, Any], notes: list[str]) -> Belongings | None:
+    draft, talked_of = an_object(line.get("draft")), an_object(line.get("draft_of"))
+    source, native_id = text_or_none(talked_of.get("source")), text_or_none(talked_of.get("native_id"))
+    found = Belongings(
+        [file for raw in objects(line.get("files")) if (file := _file(raw, notes))],
+        [version for raw in objects(draft.get("versions")) if (version := _version(raw, notes))],
+        text_or_none(draft.get("talk")),
+        (source, native_id) if source and native_id else None,
+        _summary(an_object(line.get("summary"))),
+    )
+    return found if found != Belongings() else None
+
+
+def _file(raw: dict[str, Any], notes: list[str]) -> ImportedFile | None:
+    digest, filename = text_or_none(raw.get("digest")), text_or_none(raw.get("filename"))
+    if digest is None or filename is None or not _DIGEST.fullmatch(digest):
+        notes.append("a file without a usable digest or name was left out")
+        return None
+    return ImportedFile(
+        filename,
+        text_or_none(raw.get("file_type")),
+        digest,
+        values.moment(raw.get("created_at")),
+        text_or_none(raw.get("message_native_id")),
+        text_or_none(raw.get("summary_text")),
+    )
+
+
+def _version(raw: dict[str, Any], notes: list[str]) -> ImportedVersion | None:
+    created_at, description = values.moment(raw.get("created_at")), raw.get("description")
+    if created_at is None or not isinstance(description, str):
+        notes.append("a version of the draft without a usable time or description was left out")
+        return None
+    return ImportedVersion(
+        values.title(raw.get("title")),
+        description,
+        raw.get("is_active") is True,
+        raw.get("is_manual_edit") is True,
+        text_or_none(raw.get("model")),
+        created_at,
+    )
+
+
+def _summary(raw: dict[str, Any]) -> ImportedSummary | None:
+    text = text_or_none(raw.get("text"))
+    if text is None:
+        return None
+    flags = (raw.get("is_edited") is True, raw.get("is_current") is True)
+    times = (values.moment(raw.get("created_at")), values.moment(raw.get("updated_at")))
+    return ImportedSummary(text, text_or_none(raw.get("model")), *flags, *times)
 
 
 def _messages(raws: list[dict[str, Any]], notes: list[str]) -> list[tuple[ImportedMessage, dict[str, Any]]]:

@@ -7,15 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from workers.importers.archive import Upload
 from workers.importers.chatgpt_conversation import SOURCE, conversation
 from workers.importers.json_stream import storable
-from workers.importers.text_window import Window
 from workers.importers.turbo_stream import decode
 from workers.importers.turns import Json, an_object, objects
+from workers.importers.web_page import page_text
 from workers.ports import ImportedConversation, ImportFailure, ImportItem
-
-MAX_PAGE = 64 << 20  # characters
 
 _NEXT = re.compile(r'<script[^>]{0,300}\bid="__NEXT_DATA__"[^>]{0,300}>')
 _ENQUEUE = "streamController.enqueue("
@@ -33,11 +30,11 @@ class ChatGPTShareImporter:
     source = SOURCE
 
     def recognise(self, file: IO[bytes], filename: str) -> bool:
-        page = _page(file)
+        page = page_text(file)
         return page is not None and any(mark in page for mark in _MARKS) and ("chatgpt" in page or "openai" in page)
 
     def read(self, file: IO[bytes], start: int = 0) -> Iterator[ImportItem]:
-        page = _page(file)
+        page = page_text(file)
         size = file.tell()
         if start == 0:
             yield ImportItem(0, shared_conversation(page or ""), size, size)
@@ -63,20 +60,6 @@ def shared_conversation(page: str) -> ImportedConversation | ImportFailure:
 
 def _is_json(error: Exception) -> bool:
     return isinstance(error, json.JSONDecodeError | RecursionError)
-
-
-def _page(file: IO[bytes]) -> str | None:
-    """The text of a web page; None for what is none, or larger than pages are."""
-    file.seek(0)
-    if Upload(file, "").is_zip:
-        return None
-    file.seek(0)
-    window = Window(file)
-    if not window.text[:4096].lstrip().startswith("<"):
-        return None
-    while len(window.text) <= MAX_PAGE and window.grow():
-        pass
-    return window.text if len(window.text) <= MAX_PAGE else None
 
 
 def _data(page: str) -> Any:

@@ -11,9 +11,11 @@ from workers.importers.branchprompt import BranchPromptImporter
 from workers.importers.chatgpt import ChatGPTImporter
 from workers.importers.chatgpt_share import ChatGPTShareImporter
 from workers.importers.claude import ClaudeImporter
+from workers.importers.claude_share import ClaudeShareImporter
 from workers.importers.deepseek import DeepSeekImporter
 from workers.importers.gemini import GeminiImporter
 from workers.importers.grok import GrokImporter
+from workers.importers.grok_share import GrokShareImporter
 from workers.importers.json_importer import json_documents
 from workers.importers.json_stream import Element, elements, sample
 from workers.importers.librechat import LibreChatImporter
@@ -33,13 +35,15 @@ IMPORTERS: tuple[Importer, ...] = (
     LibreChatImporter(),
     DeepSeekImporter(),
     LLMLogsImporter(),
+    ClaudeShareImporter(),
+    GrokShareImporter(),
     ChatGPTShareImporter(),
     BranchPromptImporter(),
 )
 
 ACCEPTED = (
     "Accepted are the exports of ChatGPT, Claude, Grok, DeepSeek, Gemini (Takeout), Open WebUI, LibreChat and llm, "
-    "and our own, each as it comes or in its zip, and saved pages of ChatGPT's share links."
+    "and our own, each as it comes or in its zip, and saved pages of the share links of ChatGPT, Claude and Grok."
 )
 MAX_HEAD = 256 << 10  # bytes of a page
 _MAX_LOOKED_AT = 20  # JSON entries of a zip

@@ -14,8 +14,8 @@ from typing import IO
 
 from config.errors import UnreadableImport
 from workers.importers.archive import Member, Upload
-from workers.importers.gemini_html import is_activity_page, page_records
-from workers.importers.gemini_records import Record, as_conversation, json_record, prefixes_of
+from workers.importers.gemini_html import is_activity_page, page_glances, page_records
+from workers.importers.gemini_records import Record, as_conversation, json_glance, json_record, prefixes_of
 from workers.importers.json_importer import MAX_LOOKED_AT, found_in
 from workers.importers.json_stream import sample
 from workers.importers.text_window import Window
@@ -57,6 +57,10 @@ class GeminiImporter:
             elif index >= start:
                 yield ImportItem(index, record, min(done, total), total)
             index += 1
+        for group in gathered.values():  # threads of which a record could not be read the second time
+            if index >= start:
+                yield ImportItem(index, as_conversation(group, prefixes), total, total)
+            index += 1
 
 
 def _survey(upload: Upload, members: list[Member]) -> tuple[Counter[str], tuple[str, ...]]:
@@ -64,12 +68,25 @@ def _survey(upload: Upload, members: list[Member]) -> tuple[Counter[str], tuple[
     no more than the threads that are still incomplete need be held."""
     threads: Counter[str] = Counter()
     titles: list[str] = []
-    for record, _ in _all_records(upload, members):
-        if isinstance(record, Record):
-            threads.update([record.thread] if record.thread else [])
-            if len(titles) < MAX_TITLES and record.answer:
-                titles.append(record.title)
+    for member in members:
+        try:
+            for thread, title, is_answered in _glances(upload, member):
+                if thread:
+                    threads[thread] += 1
+                if len(titles) < MAX_TITLES and is_answered:
+                    titles.append(title)
+        except UnreadableImport:  # told when it is read
+            continue
     return threads, prefixes_of(titles)
+
+
+def _glances(upload: Upload, member: Member) -> Iterator[tuple[str | None, str, bool]]:
+    if _is_page(upload, member):
+        yield from page_glances(Window(upload.open(member)), MAX_TITLES)
+        return
+    for value, _ in found_in(upload, member):
+        if seen := json_glance(value):
+            yield seen
 
 
 def _all_records(upload: Upload, members: list[Member]) -> Iterator[tuple[Record | ImportFailure, int]]:

@@ -37,13 +37,14 @@ _CLOCK = re.compile(r"(?<![\d.])(\d{1,2})[:.h](\d{2})[:.m](\d{2})(?!\d)")
 _AFTERNOON = re.compile(r"\bp\.?\s?m\b|오후|下午|午後|μ\.?μ", re.IGNORECASE)
 _MORNING = re.compile(r"\ba\.?\s?m\b|오전|上午|午前|π\.?μ", re.IGNORECASE)
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s?([+\u2212-])(\d{1,2})(?::?(\d{2}))?\b")
+_YEAR = re.compile(r"\d{4}")
 _YEAR_FIRST = re.compile(r"(\d{4})\D{1,3}(\d{1,2})\D{1,3}(\d{1,2})")
 _YEAR_LAST = re.compile(r"(\d{1,2})[./-]\s?(\d{1,2})[./-]\s?(\d{4})")
 MAX_LENGTH = 70  # characters of such a line
 
 
 def looks_like_date(line: str) -> bool:
-    return len(line) <= MAX_LENGTH and _CLOCK.search(line) is not None and re.search(r"\d{4}", line) is not None
+    return len(line) <= MAX_LENGTH and _CLOCK.search(line) is not None and _YEAR.search(line) is not None
 
 
 def when(line: str) -> tuple[datetime | None, str | None]:

@@ -38,17 +38,36 @@ def _first_cells(window: Window, count: int) -> Iterator[tuple[Record | ImportFa
 
 def page_records(window: Window) -> Iterator[tuple[Record | ImportFailure | None, int]]:
     """None for another product's activity."""
+    for cell in _cells(window):
+        yield cell if isinstance(cell, ImportFailure) else _record(cell), window.bytes_done
+
+
+def page_glances(window: Window, titles: int) -> Iterator[tuple[str | None, str, bool]]:
+    """The thread of each of our records and, of so many, the title and whether there is an answer."""
+    for cell in _cells(window):
+        if isinstance(cell, ImportFailure):
+            continue
+        thread, is_ours = _whose(cell, _inside(cell, _CAPTION) or "")
+        record = _record(cell) if is_ours and titles > 0 else None
+        if isinstance(record, Record):
+            titles -= 1
+            yield record.thread, record.title, bool(record.answer)
+        elif is_ours:
+            yield thread, "", False
+
+
+def _cells(window: Window) -> Iterator[str | ImportFailure]:
     while _seek(window):
         end = window.text.find(_CELL, window.at + 1)
         while end < 0 and len(window.text) - window.at < MAX_CELL and window.grow():
             end = window.text.find(_CELL, window.at + 1)
         if end < 0 and not window.ended:
-            yield ImportFailure(f"a record of the page is larger than {MAX_CELL >> 20} MiB and was skipped"), 0
+            yield ImportFailure(f"a record of the page is larger than {MAX_CELL >> 20} MiB and was skipped")
             window.at += len(_CELL)
             continue
         cell = window.text[window.at : end if end >= 0 else len(window.text)]
         window.at += len(cell)
-        yield _record(cell), window.bytes_done
+        yield cell
 
 
 def _seek(window: Window) -> bool:
@@ -62,34 +81,38 @@ def _seek(window: Window) -> bool:
 
 
 def _record(cell: str) -> Record | ImportFailure | None:
-    header = _plain(_inside(cell, _HEADER) or "")
-    caption = _inside(cell, _CAPTION) or ""
-    body = _inside(cell, _BODY)
-    thread = THREAD.search(cell[: cell.find("<br")] if "<br" in cell else cell) or THREAD.search(caption)
-    if not thread and not PRODUCT.search(header or _plain(caption)):
+    thread, is_ours = _whose(cell, _inside(cell, _CAPTION) or "")
+    if not is_ours:
         return None
+    body = _inside(cell, _BODY)
     if body is None:
         return ImportFailure("a record of the page has no text")
     block = _BLOCK.search(body)
     lines = _BREAK.split(body[: block.start()] if block else body)
-    dates = [number for number, line in enumerate(lines) if looks_like_date(_plain(line))]
+    plain = [_plain(line) for line in lines]
+    dates = [number for number, line in enumerate(plain) if looks_like_date(line)]
     if not dates:
-        return Record(_plain("\n".join(lines)), None, body[block.start() :] if block else "", _id(thread))
+        return Record(_plain("\n".join(lines)), None, body[block.start() :] if block else "", thread)
     at = dates[-1 if block else 0]  # a prompt may tell times too, and so may an answer that is not in blocks
-    time, unknown_zone = when(_plain(lines[at]))
+    time, unknown_zone = when(plain[at])
     answer = "<br>".join(lines[at + 1 :]) + (body[block.start() :] if block else "")
-    record = Record("", time, answer, _id(thread), unknown_zone=unknown_zone)
+    record = Record("", time, answer, thread, unknown_zone=unknown_zone)
     asked: list[str] = []
     for number, line in enumerate(lines[:at]):
         files = [] if number == 0 else [name for url, name in _ANCHOR.findall(line) if not url.startswith("http")]
         record.attachments += [{"name": html.unescape(name)} for name in files]
-        asked += [] if files else [_plain(line)]
+        asked += [] if files else [plain[number]]
     record.title = "\n".join(asked).strip()
     return record
 
 
-def _id(thread: re.Match[str] | None) -> str | None:
-    return thread.group(1) if thread else None
+def _whose(cell: str, caption: str) -> tuple[str | None, bool]:
+    """The thread, where it is named, and whether this is of Gemini at all."""
+    thread = THREAD.search(cell[: cell.find("<br")] if "<br" in cell else cell) or THREAD.search(caption)
+    if thread:
+        return thread.group(1), True
+    header = _plain(_inside(cell, _HEADER) or "")
+    return None, PRODUCT.search(header or _plain(caption)) is not None
 
 
 def _inside(cell: str, opening: re.Pattern[str]) -> str | None:
@@ -106,4 +129,7 @@ def _inside(cell: str, opening: re.Pattern[str]) -> str | None:
 
 
 def _plain(source: str) -> str:
-    return html.unescape(_TAG.sub("", source)).replace("\xa0", " ").replace("\u202f", " ").strip()
+    text = _TAG.sub("", source) if "<" in source else source
+    if "&" in text:
+        text = html.unescape(text)
+    return text.replace("\xa0", " ").replace("\u202f", " ").strip()

@@ -20,6 +20,7 @@ PRODUCT = re.compile(r"gemini|bard", re.IGNORECASE)
 _ENGLISH = ("Prompted with: ", "Asked Gemini: ", "Asked Bard: ", "Prompted ", "Asked ", "Said ")
 _MADE = ("Created ",)  # what Gemini did, rather than what it was asked
 _ATTACHED = re.compile(r"\s*Attached \d+ files?\.?\s*$")
+_FILES = ("attachedFiles", "imageFile", "audioFiles")
 _FEW = 5  # titles from which nothing is learned
 _USUAL_SHARE = 0.8  # of the titles begin with the same words
 
@@ -44,27 +45,54 @@ def json_record(raw: Any) -> Record | ImportFailure | None:
     """None for another product's activity."""
     if not isinstance(raw, dict):
         return ImportFailure("this is not an object, as a record of the activity log would be")
-    products = raw.get("products")
-    labels = [raw.get("header"), *(products if isinstance(products, list) else [])]
-    urls = [raw.get("titleUrl"), *(detail.get("url") for detail in objects(raw.get("details")))]
-    threads = [found.group(1) for url in urls if isinstance(url, str) and (found := THREAD.search(url))]
-    if not threads and not any(isinstance(label, str) and PRODUCT.search(label) for label in labels):
+    thread = _thread(raw)
+    if thread is None and not _is_ours(raw):
         return None
-    title = any_text(raw.get("title"))
-    items = raw.get("safeHtmlItem")
-    answers = [any_text(item, "html", "htmlValue") for item in objects(items if isinstance(items, list) else [items])]
-    record = Record(title, values.moment(raw.get("time")), "\n".join(answers), threads[0] if threads else None)
+    title, answer = any_text(raw.get("title")), _answer(raw.get("safeHtmlItem"))
+    if not title.strip() and not answer.strip():
+        return ImportFailure("a record of the activity log has neither title nor answer")
+    record = Record(title, values.moment(raw.get("time")), answer, thread)
     for subtitle in objects(raw.get("subtitles")):
         _subtitle(subtitle, record)
-    for key in ("attachedFiles", "imageFile", "audioFiles"):
-        given = raw.get(key)
-        for file in given if isinstance(given, list) else [given]:
-            name = file if isinstance(file, str) else any_text(an_object(file), "name", "fileName", "url")
-            if name:
-                record.attachments.append({"name": name[:500]} | ({"kind": "image"} if key == "imageFile" else {}))
-    if not record.title.strip() and not record.answer.strip():
-        return ImportFailure("a record of the activity log has neither title nor answer")
+    for key in _FILES:
+        if given := raw.get(key):
+            for file in given if isinstance(given, list) else [given]:
+                name = file if isinstance(file, str) else any_text(an_object(file), "name", "fileName", "url")
+                if name:
+                    record.attachments.append({"name": name[:500]} | ({"kind": "image"} if key == "imageFile" else {}))
     return record
+
+
+def json_glance(raw: Any) -> tuple[str | None, str, bool] | None:
+    """The thread, the title, and whether there is an answer: all that a first look over a log needs."""
+    if not isinstance(raw, dict):
+        return None
+    thread = _thread(raw)
+    if thread is None and not _is_ours(raw):
+        return None
+    return thread, any_text(raw.get("title")), bool(raw.get("safeHtmlItem"))
+
+
+def _thread(raw: Json) -> str | None:
+    url = raw.get("titleUrl")
+    if isinstance(url, str) and (found := THREAD.search(url)):
+        return found.group(1)
+    for detail in objects(raw.get("details")):
+        url = detail.get("url")
+        if isinstance(url, str) and (found := THREAD.search(url)):
+            return found.group(1)
+    return None
+
+
+def _is_ours(raw: Json) -> bool:
+    products = raw.get("products")
+    labels = [raw.get("header"), *(products if isinstance(products, list) else [])]
+    return any(isinstance(label, str) and PRODUCT.search(label) for label in labels)
+
+
+def _answer(items: Any) -> str:
+    answers = [any_text(item, "html", "htmlValue") for item in objects(items if isinstance(items, list) else [items])]
+    return "\n".join(answers)
 
 
 def _subtitle(subtitle: Json, record: Record) -> None:

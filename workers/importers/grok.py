@@ -30,8 +30,18 @@ from workers.ports import ImportedConversation, ImportFailure
 
 SOURCE = "grok"
 
+_CITED = ("cited_web_search_results", "citedWebSearchResults")
 _BACKEND = "prod-grok-backend.json"
 _PEOPLE = ("human", "user")
+_FILES = (
+    ("generated_image_urls", "image"),
+    ("generatedImageUrls", "image"),
+    ("image_attachments", "image"),
+    ("imageAttachments", "image"),
+    ("file_attachments", None),
+    ("fileAttachments", None),
+    ("file_attachments_metadata", None),
+)
 
 
 class GrokImporter(JsonImporter):
@@ -120,7 +130,7 @@ def _turn(raw: Json, notes: Notes) -> Turn:
     _reasoning(raw, turn)
     _say(first_of(raw, "message", "query"), turn)
     _files(raw, turn)
-    for source in objects(first_of(raw, "cited_web_search_results", "citedWebSearchResults")):
+    for source in objects(first_of(raw, *_CITED)):
         turn.cite(source.get("url"), source.get("title"))
     if raw.get("partial") is True:
         turn.parts["status"] = "partial"
@@ -133,8 +143,8 @@ def _turn(raw: Json, notes: Notes) -> Turn:
 
 
 def _say(message: Any, turn: Turn) -> None:
-    text = any_text(message)
-    if "<" in text:
+    text = message if isinstance(message, str) else any_text(message)
+    if "<xai:" in text or "<grok:" in text:
         text, cards = cut(text, "xai:tool_usage_card")
         for card in cards:
             turn.call("tool_usage_card", card.text)
@@ -144,29 +154,21 @@ def _say(message: Any, turn: Turn) -> None:
 
 
 def _reasoning(raw: Json, turn: Turn) -> None:
-    traces = objects(first_of(raw, "agent_thinking_traces", "agentThinkingTraces"))
-    for trace in [raw, *traces]:
+    turn.think(first_of(raw, "thinking_trace", "thinkingTrace"))
+    for trace in objects(first_of(raw, "agent_thinking_traces", "agentThinkingTraces")):
         turn.think(first_of(trace, "thinking_trace", "thinkingTrace"))
     steps = raw.get("steps")
     if isinstance(steps, list) and steps:
         turn.call("steps", steps)
-    found = objects(first_of(raw, "web_search_results", "webSearchResults"))
-    listed = [f"- {values.link(any_text(page.get('title')), any_text(page.get('url')))}" for page in found]
-    turn.result("\n".join(listed), "web_search")
+    if found := objects(first_of(raw, "web_search_results", "webSearchResults")):
+        listed = [f"- {values.link(any_text(page.get('title')), any_text(page.get('url')))}" for page in found]
+        turn.result("\n".join(listed), "web_search")
 
 
 def _files(raw: Json, turn: Turn) -> None:
-    for key, kind in (
-        ("generated_image_urls", "image"),
-        ("generatedImageUrls", "image"),
-        ("image_attachments", "image"),
-        ("imageAttachments", "image"),
-        ("file_attachments", None),
-        ("fileAttachments", None),
-        ("file_attachments_metadata", None),
-    ):
-        given = raw.get(key)
-        for file in given if isinstance(given, list) else []:
+    for key, kind in _FILES:
+        given = raw.get(key) if key in raw else None
+        for file in given if given and isinstance(given, list) else ():
             if isinstance(file, str):
                 turn.attach(**{"url" if "/" in file else "id": file[:2000]}, kind=kind)
             elif isinstance(file, dict):
@@ -176,8 +178,8 @@ def _files(raw: Json, turn: Turn) -> None:
                     mime_type=first_of(file, "file_mime_type", "fileMimeType", "mime_type"),
                     kind=kind,
                 )
-    images = sum(file.get("kind") == "image" for file in turn.attachments)
-    if images and not turn.shown:
+    if turn.attachments and not turn.shown:
+        images = sum(file.get("kind") == "image" for file in turn.attachments)
         turn.say("\n".join(["[image]"] * images))
 
 

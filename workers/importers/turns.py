@@ -84,7 +84,7 @@ class Turn:
 
     @property
     def content(self) -> str:
-        return "\n\n".join(self.shown)
+        return self.shown[0] if len(self.shown) == 1 else "\n\n".join(self.shown)
 
 
 @dataclass(slots=True)
@@ -139,9 +139,16 @@ def assemble(turns: Iterable[Turn], notes: Notes) -> tuple[list[ImportedMessage]
     for key in parents_first(parents, lambda _, children: children):
         parent = parents[key]
         above = kept_at[parent] if parent is not None else None
-        below = list(_messages(key, above, known[key]))
-        messages += below
-        kept_at[key] = below[-1].native_id if below else above
+        turn = known[key]
+        if turn.asides or turn.attachments or turn.citations:
+            below = list(_messages(key, above, turn))
+            messages += below
+            kept_at[key] = below[-1].native_id if below else above
+        elif content := turn.content:
+            messages.append(_message(key, above, turn, content))
+            kept_at[key] = key
+        else:
+            kept_at[key] = above
     return messages, kept_at
 
 
@@ -152,20 +159,22 @@ def _named(turns: Iterable[Turn], notes: Notes) -> dict[str, Turn]:
     for turn in turns:
         if turn.parent == PREVIOUS:
             turn.parent = previous
-        content = turn.content
-        identity = (turn.parent or "", turn.role, content, str(turn.created_at))
-        key = turn.native_id or values.digest(*identity)
+        key = turn.native_id or values.digest(*_identity(turn))
         if key in known:
-            if turn.native_id and known[key].content == content:
+            if turn.native_id and known[key].content == turn.content:
                 notes["a message stands there twice and was taken once"] += 1
                 previous = key
                 continue
             if turn.native_id:
                 notes["two messages have the same id; the second got another"] += 1
-            key = _unused(known, key, identity)
+            key = _unused(known, key, _identity(turn))
         known[key] = turn
         previous = key
     return known
+
+
+def _identity(turn: Turn) -> tuple[str, ...]:
+    return turn.parent or "", turn.role, turn.content, str(turn.created_at)
 
 
 def _unused(known: dict[str, Turn], key: str, identity: tuple[str, ...]) -> str:
@@ -189,6 +198,21 @@ def _parents(known: dict[str, Turn], notes: Notes) -> Parents:
     return parents
 
 
+def _message(key: str, above: str | None, turn: Turn, content: str) -> ImportedMessage:
+    """What is shown of a turn."""
+    return ImportedMessage(
+        key,
+        above,
+        turn.role,
+        content,
+        turn.visibility,
+        turn.author_name,
+        turn.model,
+        turn.created_at,
+        _parts(turn) if turn.parts or turn.attachments or turn.citations else {},
+    )
+
+
 def _messages(key: str, above: str | None, turn: Turn) -> Iterable[ImportedMessage]:
     """None at all for a turn that holds nothing: a placeholder, an answer stopped before its first word."""
     asides: list[Aside | None] = [*turn.asides]
@@ -197,15 +221,20 @@ def _messages(key: str, above: str | None, turn: Turn) -> Iterable[ImportedMessa
         asides.append(None)
     for number, aside in enumerate(asides, 1):
         native_id = key if number == len(asides) else f"{key}~{number}"
-        message = ImportedMessage(native_id, above, turn.role, "", model=turn.model, created_at=turn.created_at)
         if aside is None:
-            message.content = content or file_names(turn.attachments)
-            message.visibility, message.author_name = turn.visibility, turn.author_name
-            message.parts = _parts(turn)
+            yield _message(native_id, above, turn, content or file_names(turn.attachments))
         else:
-            message.role, message.content, message.visibility = aside.role, aside.content, aside.visibility
-            message.author_name, message.parts = aside.author_name, aside.parts
-        yield message
+            yield ImportedMessage(
+                native_id,
+                above,
+                aside.role,
+                aside.content,
+                aside.visibility,
+                aside.author_name,
+                turn.model,
+                turn.created_at,
+                aside.parts,
+            )
         above = native_id
 
 
@@ -249,8 +278,7 @@ def objects(value: Any) -> list[Json]:
 def first_of(raw: Json, *keys: str) -> Any:
     """The first of these that holds anything."""
     for key in keys:
-        value = raw.get(key)
-        if value is not None and value != "":
+        if key in raw and (value := raw[key]) is not None and value != "":
             return value
     return None
 

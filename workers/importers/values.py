@@ -28,6 +28,8 @@ def moment(value: Any) -> datetime | None:
     if type(value) is float and _EARLIEST <= value < _LATEST:  # nearly all of them
         return datetime.fromtimestamp(value, UTC)
     if isinstance(value, str):
+        if value[4:5] == "-":  # nearly all of these
+            return _from_iso(value)
         try:
             value = float(value)
         except ValueError:
@@ -48,10 +50,11 @@ def _from_number(value: float) -> datetime | None:
 def _from_iso(value: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(value.strip())
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        if found.tzinfo is not UTC:
+            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return found if _EARLIEST <= found.timestamp() < _LATEST else None
+    return found if 1990 <= found.year < 2100 else None
 
 
 def title(value: Any, otherwise: str = "") -> str:
@@ -82,6 +85,8 @@ def shorten(text: str, limit: int) -> str:
 
 def native_id(value: Any) -> str | None:
     """The id as text, None where there is none."""
+    if type(value) is str and 0 < len(value) <= MAX_ID and not value.isspace():  # nearly all of them
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():

@@ -62,10 +62,10 @@ class AnswerText:
         return text[-(self._longest_stop - 1) :] if self._longest_stop > 1 else ""
 
     def _find_stop(self) -> int | None:
-        """Where in `_text` the earliest stop string begins (negative: in text already shown)."""
+        """Where in `_text` the stop string begins that is complete first (negative: in text already shown)."""
         window = self._tail + self._text
-        places = [place for place in (window.find(stop) for stop in self._stop) if place >= 0]
-        return min(places) - len(self._tail) if places else None
+        found = [(place + len(stop), place) for stop in self._stop if (place := window.find(stop)) >= 0]
+        return min(found)[1] - len(self._tail) if found else None
 
     def _held(self) -> int:
         """Length of the longest end of the text that a stop string begins with."""

@@ -14,7 +14,7 @@ from anthropic.types import RawMessageStreamEvent
 
 from config.catalogue import ModelSpec, ProviderSpec
 from config.errors import BackchannelError, PromptTooLong, ProviderRefused, Unusable
-from config.settings import Settings
+from config.settings import MIB, Settings
 from workers.llm.prompt import PREAMBLE
 from workers.llm.remote import RemoteModel
 from workers.llm.shapes import LEFT_OUT, in_turns, schema_of, tool_names
@@ -47,6 +47,8 @@ def open_model(provider: ProviderSpec, spec: ModelSpec, settings: Settings) -> A
 
 
 class AnthropicModel(RemoteModel):
+    max_file_bytes = 5 * MIB * 3 // 4  # 5 MiB are taken, counted as they are sent
+
     def __init__(self, provider: ProviderSpec, spec: ModelSpec, settings: Settings) -> None:
         super().__init__(provider, spec, settings)
         # Models that think by themselves refuse an answer's beginning, and a temperature.

@@ -18,7 +18,10 @@ MAX_QUOTES = 6
 MAX_QUOTE_CHARS = 400
 
 NOTICE = "No language model is loaded, so this answer only quotes what was found."
-HELP = "To get written answers, set `MODEL_PATH` to a GGUF file and restart."
+HELP = (
+    "To get written answers, run `backchannel models pull`, or set `MODEL_PATH` to a GGUF file, `MODEL_REPO` to one on "
+    "the hub, or a provider's key such as `OPENAI_API_KEY`, and restart."
+)
 FOUND = "These passages of your conversations come closest to your question:"
 NOT_FOUND = "Nothing that fits your question was found in what was imported."
 

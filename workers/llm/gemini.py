@@ -12,7 +12,7 @@ from google.genai import errors, types
 
 from config.catalogue import ModelSpec, ProviderSpec
 from config.errors import BackchannelError, PromptTooLong, ProviderRefused, Unusable
-from config.settings import Settings
+from config.settings import MIB, Settings
 from workers.llm.remote import RemoteModel
 from workers.llm.shapes import in_turns, new_call_id, schema_of, tool_names
 from workers.llm.trouble import TryAgain, retry_after_s, sentence
@@ -39,6 +39,9 @@ def open_model(provider: ProviderSpec, spec: ModelSpec, settings: Settings) -> G
 
 
 class GeminiModel(RemoteModel):
+    readable = (*PICTURES, "application/pdf")
+    max_file_bytes = 14 * MIB  # 20 MiB of a whole request are taken, counted as they are sent
+
     def __init__(self, provider: ProviderSpec, spec: ModelSpec, settings: Settings) -> None:
         super().__init__(provider, spec, settings)
         if "reasoning" in spec.abilities:

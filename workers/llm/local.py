@@ -69,8 +69,8 @@ class LocalModel:
         if not tools.uses_tools(request):
             yield from self.engine.submit(self.prompt(request)).stream(cancelled)
             return
-        answer = self.engine.submit(self.prompt(tools.in_words(request))).stream(cancelled)
-        yield from tools.told(answer, request.resume_text) if request.tools else answer
+        answer = self.engine.submit(self.prompt(tools.in_words(request)))
+        yield from tools.told(answer.stream, request, cancelled) if request.tools else answer.stream(cancelled)
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The request in the model's own tokens. Raises PromptTooLong, Unusable."""

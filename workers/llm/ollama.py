@@ -69,6 +69,8 @@ def _silent(label: str) -> str:
 
 
 class OllamaModel(RemoteModel):
+    readable = ("image/jpeg", "image/png", "image/webp")
+
     def __init__(self, provider: ProviderSpec, spec: ModelSpec, settings: Settings) -> None:
         super().__init__(provider, spec, settings)
         # Chat templates leave a last message of the assistant open; those that begin with a thought do not.

@@ -70,13 +70,21 @@ class Reader:
             return worse
 
     def _read_all(self, opened: Opened) -> None:
+        """The Completion is told last of all: whoever asks again then finds the connection free."""
+        ended: Completion | None = None
         with opened as items:
             try:
                 for item in items:
                     if self._has_left:
                         return
-                    self._items.put(item)
-                self._items.put(None)
+                    if isinstance(item, Completion):
+                        ended = item
+                    else:
+                        self._items.put(item)
+            except Exception:
+                if ended is None:
+                    raise  # else all was said
             finally:
                 with self._lock:
                     self._opened = None  # from here on this thread leaves it
+        self._items.put(ended)

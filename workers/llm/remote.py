@@ -16,14 +16,14 @@ from dataclasses import replace
 
 from config.catalogue import ModelSpec, ProviderSpec
 from config.errors import BackchannelError, PromptTooLong, ProviderRefused, Unusable
-from config.settings import Settings
+from config.settings import MIB, Settings
 from workers.llm.prompt import TOKENS_PER_MESSAGE, with_passages
 from workers.llm.reader import Item, Opened
 from workers.llm.tries import Tries
 from workers.llm.trouble import TryAgain, asked_pause_s, key_refused, retry_after_s, sentence
-from workers.ports import ChatMessage, ChatRequest
+from workers.ports import ChatMessage, ChatRequest, LanguageModel
 
-__all__ = ["Item", "Opened", "RemoteModel", "TryAgain", "asked_pause_s", "retry_after_s", "sentence"]
+__all__ = ["Item", "Opened", "RemoteModel", "TryAgain", "asked_pause_s", "looks_at", "retry_after_s", "sentence"]
 
 # Nobody tells how many tokens a picture is before it is sent; a large one costs about this many.
 ATTACHMENT_TOKENS = 1600
@@ -38,7 +38,9 @@ class RemoteModel(ABC):
     can_prefill = False  # an answer's beginning may be sent as the last message, and is continued
     # Room that thinking is given beside the answer's `max_tokens`, where the provider counts both together.
     thinking_tokens = 0
-    readable: tuple[str, ...] = ("image/", "application/pdf")  # beginnings of the MIME types it can be sent
+    # Beginnings of the MIME types it can be sent, and the most bytes of one file.
+    readable: tuple[str, ...] = ("image/jpeg", "image/png", "image/gif", "image/webp", "application/pdf")
+    max_file_bytes = 20 * MIB
 
     def __init__(self, provider: ProviderSpec, spec: ModelSpec, settings: Settings) -> None:
         self.spec = spec
@@ -74,6 +76,11 @@ class RemoteModel(ABC):
         request = replace(request, messages=with_passages(request.messages, request.passages), passages=())
         self._check(request)
         yield from Tries(self, request, cancelled).run()
+
+    def looks_at(self, mime_type: str, size: int) -> bool:
+        """Whether a file of so many bytes can go with a message."""
+        ability = "pdf" if mime_type == "application/pdf" else "vision"
+        return ability in self.abilities and mime_type.startswith(self.readable) and size <= self.max_file_bytes
 
     # --- checks
 
@@ -154,6 +161,12 @@ class RemoteModel(ABC):
         return type(ours)(words, headers=ours.headers, errors=ours.errors)
 
 
+def looks_at(model: LanguageModel, mime_type: str, size: int) -> bool:
+    """Whether a picture or a PDF of so many bytes can go with a message to this model."""
+    return isinstance(model, RemoteModel) and mime_type.startswith(_LOOKED_AT) and model.looks_at(mime_type, size)
+
+
+_LOOKED_AT = ("image/", "application/pdf")
 _ABILITY_WORDS = {
     "tools": "tools",
     "pdf": "reader for PDF documents",

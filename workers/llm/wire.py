@@ -1,20 +1,21 @@
 """One request's connection: its items are read in one thread, and another may hang up while nothing comes.
 
 Closing a socket neither wakes the thread that waits in it nor tells the other side; shutting it down does both. Which
-socket it is, httpx tells through its `trace` extension as soon as there is one: a model that thinks, or that a server
-is still loading, sends no headers for minutes, and goes on (and is paid for) until its caller is gone.
+socket it is must be known before the headers: a model that thinks, or that a server is still loading, sends none for
+minutes, and goes on (and is paid for) until its caller is gone.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+import urllib.request
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar
 
 from config.settings import Settings
+from workers.llm.kept import Use, Wires, connected_socket, shut_down
 from workers.llm.trouble import TryAgain
 from workers.ports import Completion, Delta
 
@@ -22,6 +23,8 @@ Item = Delta | Completion
 T = TypeVar("T")
 
 _here = threading.local()
+_lock = threading.Lock()
+_wires: dict[str, Wires] = {}  # by the name of the HTTP library
 
 
 class Line:
@@ -49,23 +52,22 @@ class Line:
         if self._items is not None and threading.get_ident() == self._reader:
             self._items.close()
 
+    def use(self, connection: socket.socket | None) -> None:
+        """The socket that the request is on now; None once that may be another's."""
+        with self._lock:
+            self._socket = connection
+            if self._hung_up:
+                self._shut_down()
+
     def _shut_down(self) -> None:
         if self._socket is not None:
-            with suppress(OSError):  # the other side was quicker
-                # not SSLSocket's own: it drops the state that the reading thread is using
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            shut_down(self._socket)
 
     def _trace(self, name: str, info: dict[str, Any]) -> None:
         if name.endswith(".response_closed.started"):
-            with self._lock:  # its number may be another's socket from here on
-                self._socket = None
-            return
-        ask = getattr(info.get("return_value"), "get_extra_info", None)
-        if ask is not None:  # connected, or TLS was put around it
-            with self._lock:
-                self._socket = ask("socket")
-                if self._hung_up:
-                    self._shut_down()
+            self.use(None)
+        elif (connected := connected_socket(info)) is not None:
+            self.use(connected)
 
 
 def readable(pieces: Iterable[T]) -> Iterator[T]:
@@ -77,13 +79,14 @@ def readable(pieces: Iterable[T]) -> Iterator[T]:
         raise TryAgain("A part of the answer could not be read.") from error
 
 
-def client_options(http: ModuleType, settings: Settings) -> dict[str, Any]:
+def client_options(http: ModuleType, settings: Settings, wires: Wires | None = None) -> dict[str, Any]:
     """What every client of `http` (httpx, or httpx2 where an SDK has gone over to it) is made with.
 
-    A connection is used once: of one that was used before nothing tells which it is. Redirects are not followed, as
-    they would carry the key elsewhere.
+    Connections are this process's, kept for all clients; those through a proxy are used once, as a proxy's transport is
+    the library's own. Redirects are not followed, as they would carry the key elsewhere.
     """
     timeout = http.Timeout(settings.provider_silence_s, connect=settings.provider_connect_s, pool=None)
+    wires = wires or _wires_of(http)
 
     def watch(request: Any) -> None:
         request.extensions["timeout"] = timeout.as_dict()  # google-genai asks for none at all
@@ -93,7 +96,31 @@ def client_options(http: ModuleType, settings: Settings) -> dict[str, Any]:
 
     return {
         "timeout": timeout,
+        "verify": wires.verify,
         "limits": http.Limits(max_connections=None, max_keepalive_connections=0),
+        # the proxies of the environment are mounted more closely, unless there is one for everything
+        "mounts": None if "all" in urllib.request.getproxies() else {"all://": wires},
         "event_hooks": {"request": [watch]},
         "follow_redirects": False,
     }
+
+
+def close_idle() -> None:
+    """Hang up what is kept for the next request. Those that come all the same connect anew."""
+    with _lock:
+        known = list(_wires.values())
+    for wires in known:
+        wires.close_idle()
+
+
+def _wires_of(http: ModuleType) -> Wires:
+    with _lock:
+        if http.__name__ not in _wires:
+            _wires[http.__name__] = Wires(http, line_here)
+        return _wires[http.__name__]
+
+
+def line_here() -> Use | None:
+    """Who is to know of the sockets that this thread uses."""
+    line: Line | None = getattr(_here, "line", None)
+    return None if line is None else line.use

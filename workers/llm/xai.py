@@ -16,5 +16,7 @@ def open_model(provider: ProviderSpec, spec: ModelSpec, settings: Settings) -> X
 
 
 class XaiModel(OpenAIModel):
+    readable = ("image/jpeg", "image/png", "text/")
+
     def dialect(self) -> Dialect:
         return Dialect(OPTIONAL - (_NOT_WHILE_THINKING if self.thinks else {"logit_bias"}))

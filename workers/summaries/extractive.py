@@ -21,7 +21,7 @@ from workers.embedding.chunking import sentences
 from workers.ports import Completion, Delta, SummaryRequest, SummaryStep, Turn
 
 NOTICE = "No language model is loaded, so this is no written summary; it quotes what stands for most of it."
-HELP = "To get written summaries, set `MODEL_PATH` to a GGUF file and restart."
+HELP = "To get written summaries, run `backchannel models pull`, or set `MODEL_PATH` or a provider's key and restart."
 
 MAX_QUOTES = 8
 MAX_QUOTE_CHARS = 300

@@ -20,10 +20,3 @@ def test_the_conversation_fits_or_is_left_out(said: int, room: int, summary: str
     assert count(quoted) <= room
     if "is too long" not in text:
         assert quoted.count("Message number") == said or not quoted
-
-
-def test_a_long_file_is_cut() -> None:
-    text = talk.with_files("Look.", [("a\nb.txt", "word " * 1000)], lambda text: count(text) <= 100)
-    assert text.startswith("Look.\n\n<file name='a b.txt'>\nword word")
-    assert text.endswith(f"{talk.CUT}\n</file>")
-    assert 70 <= text.count("word") <= 100

@@ -46,6 +46,12 @@ class Manners:
         assert answer.end.completion_tokens == 7
         assert not server.problems
 
+    def test_the_next_answer_comes_over_the_same_connection(self, server: Any, model: RemoteModel) -> None:
+        for _ in range(3):
+            server.answers(server.says("Good ", "morning!"))
+            assert ask(model).text == "Good morning!"
+        assert (server.connections, len(server.asked)) == (1, 3)
+
     @settings(max_examples=25, deadline=None, suppress_health_check=_MEANT)
     @given(st.lists(_WILD, max_size=5), st.lists(st.integers(1, 40), min_size=1, max_size=5))
     def test_any_splitting_gives_the_same_text(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import Unusable
-from workers.llm.prompt import TOKENS_PER_MESSAGE, drop_oldest_half, fit_history, with_passages
+from workers.llm.prompt import CUT, TOKENS_PER_MESSAGE, drop_oldest_half, fit_history, quoted_file, with_passages
 from workers.llm.template import ChatTemplate
 from workers.ports import ChatMessage, Passage
 
@@ -122,3 +122,15 @@ def test_the_newest_are_kept_longest() -> None:
     assert [message.content for message in drop_oldest_half(messages)[0]] == ["3", "4", "5"]
     assert drop_oldest_half([]) == ((), 0)
     assert drop_oldest_half(messages[:1]) == ((messages[0],), 0)
+
+
+@given(st.integers(0, 400), st.integers(-5, 500))
+def test_a_file_is_quoted_as_far_as_it_fits(length: int, room: int) -> None:
+    quoted = quoted_file("a\nb.txt", "word " * length, words, room)
+    assert quoted.startswith("<file name='a b.txt'>\n")
+    assert quoted.endswith("\n</file>")
+    kept = quoted.count("word")
+    assert kept <= max(room, 0)
+    assert (CUT in quoted) == (kept < length)
+    if length > room > 10:
+        assert kept > room // 2

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workers.llm.seam import Seam
@@ -35,11 +35,13 @@ def test_without_a_past_and_stops_everything_is_shown(text: str, at: list[int]) 
     assert joined(Seam(""), cut(text, at)) == text
 
 
+@example("bca", [1, 2], ["bca", "c"])
 @given(st.text("abc", max_size=60), places, st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=3))
 def test_no_stop_string_is_shown_however_the_text_is_cut(text: str, at: list[int], stops: list[str]) -> None:
-    found = [place for stop in stops if (place := text.find(stop)) >= 0]
+    """The one that is complete first ends the answer, as it does where the text comes letter by letter."""
+    found = [(place + len(stop), place) for stop in stops if (place := text.find(stop)) >= 0]
     seam = Seam("", stops)
-    assert joined(seam, cut(text, at)) == text[: min(found, default=len(text))]
+    assert joined(seam, cut(text, at)) == text[: min(found, default=(0, len(text)))[1]]
     assert seam.stopped == bool(found)
 
 

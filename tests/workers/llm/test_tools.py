@@ -42,10 +42,10 @@ def request(max_tokens: int = 120, resume: str = "", **sampling: object) -> Chat
     )
 
 
-def spoken(document: str, said: str = "", reason: str = "stop", cuts: int = 3) -> Answer:
+def spoken(document: str, said: str = "", reason: str = "stop", cuts: int = 3, stop: tuple[str, ...] = ()) -> Answer:
     """What is told of a model that writes this."""
     pieces = [Delta(document[start : start + cuts], (start,)) for start in range(0, len(document), cuts)]
-    *deltas, end = tools.told([*pieces, Completion(reason, 5, 9)], said)  # type: ignore[arg-type,list-item]
+    *deltas, end = tools.Told(said, stop).items([*pieces, Completion(reason, 5, 9)])  # type: ignore[arg-type]
     return Answer(tuple(deltas), end)  # type: ignore[arg-type]
 
 
@@ -92,6 +92,44 @@ def test_no_text_is_lost_or_told_twice(said: str, rest: str, cuts: int) -> None:
         return
     prefix = "" if said else begun
     assert spoken(prefix + document[len(begun) :], said, cuts=cuts).text == rest
+
+
+@given(
+    text=st.text('ab"\\ ', max_size=30),
+    stop=st.lists(st.text('ab"', min_size=1, max_size=3), min_size=1, max_size=2),
+    cuts=st.integers(1, 9),
+)
+def test_no_stop_string_is_shown_and_nothing_behind_it(text: str, stop: list[str], cuts: int) -> None:
+    """They are looked for in what is said, not in the JSON that says it."""
+    found = [(place + len(one), place) for one in stop if (place := text.find(one)) >= 0]
+    answer = spoken(json.dumps({"say": text}), reason="length", cuts=cuts, stop=tuple(stop))
+    assert answer.text == text[: min(found, default=(0, len(text)))[1]]
+    assert answer.end.finish_reason == ("stop" if found else "length")
+
+
+def test_a_stop_string_ends_the_decoding(tiny: LocalModel) -> None:
+    whole = collect(tiny, request(resume="I said", max_tokens=60))
+    middle = len(whole.text) // 2
+    stop = whole.text[middle : middle + 3]
+    stopped = collect(tiny, request(resume="I said", max_tokens=60, stop=(stop,)))
+    assert (stopped.text, stopped.end.finish_reason) == (whole.text[: whole.text.find(stop)], "stop")
+    assert stopped.end.completion_tokens < whole.end.completion_tokens
+    assert stopped.end.prompt_tokens == whole.end.prompt_tokens
+
+
+def test_what_had_stopped_is_gone_on_with_by_nothing(tiny: LocalModel) -> None:
+    answer = collect(tiny, request(resume="I said END", stop=("END",)))
+    assert (answer.text, answer.end.finish_reason) == ("", "stop")
+
+
+def test_an_argument_may_hold_a_stop_string() -> None:
+    answer = spoken('{"tool": "other", "arguments": {"say": "no END"}}', stop=("END", "{"))
+    assert answer.end.finish_reason == "tool_calls"
+
+
+def test_log_probabilities_are_refused(tiny: LocalModel) -> None:
+    with pytest.raises(Unusable, match="log-probabilities"):
+        list(tiny.stream(request(logprobs=1), lambda: False))
 
 
 def test_a_call_is_told_at_the_end() -> None:

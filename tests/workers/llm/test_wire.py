@@ -19,7 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from config.settings import Settings
 from tests.servers import wait_until
-from workers.llm.wire import Item, Line, client_options
+from workers.llm.kept import Wires
+from workers.llm.wire import Item, Line, client_options, line_here
 from workers.ports import Delta
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
@@ -86,7 +87,7 @@ def test_hanging_up_wakes_the_reader_and_tells_the_server(
     server_side.load_cert_chain(certificate)
     server = Silent(head, server_side if tls else None)
     verify = ssl.create_default_context(cafile=str(certificate))
-    client = http.Client(verify=verify, **client_options(http, Settings()))  # type: ignore[arg-type]
+    client = http.Client(**client_options(http, Settings(), Wires(http, line_here, verify=verify)))  # type: ignore[arg-type]
     closed: list[bool] = []
 
     def items() -> Generator[Item, None, None]:
