@@ -35,6 +35,7 @@ from api.search import rag_search, search
 from api.sign_in import ROUTES as SIGN_IN
 from api.sign_in import say_who_can_sign_in
 from api.slack import import_from_slack
+from api.speech import SpeechController
 from api.status import health, root, status
 from api.summaries import SummaryController
 from api.voice import voice_socket
@@ -80,12 +81,13 @@ def create_app() -> Litestar:
     providers(settings)  # a MODELS_FILE that cannot be used stops the process here, not the first who asks
     imports = Router("/", route_handlers=[ImportController], request_max_body_size=(settings.max_upload_mb + 1) * MIB)
     files = Router("/", route_handlers=[FileController, upload], request_max_body_size=(settings.max_file_mb + 1) * MIB)
+    speech = Router("/", route_handlers=[SpeechController], request_max_body_size=(settings.voice_max_file_mb + 1) * MIB)
     app = Litestar(
         route_handlers=[
             root, health, status, JobController, job_events, job_socket, voice_socket, ChatController,
             ConversationController, ModelController, SummaryController, imports, import_link, export, search,
             rag_search, openapi_json, redoc, docs_asset,
-            files, signed_file, image, DraftController, ProjectController, PromptController, LlmDefaultController,
+            files, speech, signed_file, image, DraftController, ProjectController, PromptController, LlmDefaultController,
             FaithhController, ClarityController, PocketChatController, AdminController,
             *SIGN_IN, import_from_slack,
         ],

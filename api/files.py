@@ -36,7 +36,7 @@ from storage.tables import Conversation, Job
 Json = dict[str, Any]
 _PURPOSE = "file download"
 # A file is saved, never shown as a page of ours, whatever a browser makes of its content.
-_SAVED = {
+SAVED = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cache-Control": "private, no-store",
@@ -243,9 +243,14 @@ def _signed(owner_id: str, file_id: str) -> tuple[str, datetime]:
     return _address(file, expires), datetime.fromtimestamp(expires, UTC)
 
 
+def address_here(file_id: str, expires: int) -> str:
+    """Its signed address, which leads on to the bucket where it lies there. The caller has seen whose file it is."""
+    return f"/api/files/{file_id}?expires={expires}&signature={sign(_PURPOSE, f'{file_id} {expires}')}"
+
+
 def _address(file: FileAttachment, expires: int) -> str:
     if file.s3_key is None:
-        return f"/api/files/{file.id}?expires={expires}&signature={sign(_PURPOSE, f'{file.id} {expires}')}"
+        return address_here(file.id, expires)
     left_s = max(1, expires - int(time.time()))
     return object_store.require_bucket().url(file.s3_key, file.filename, _served_as(file), left_s)
 
@@ -262,5 +267,5 @@ def _bytes(file_id: str) -> File | Redirect:
         raise NotFound("The file was deleted.")
     if file.s3_key is not None:  # it moved since the address was made
         return Redirect(_address(file, int(time.time()) + 60), status_code=307)
-    headers = {**_SAVED, "Content-Disposition": disposition(file.filename)}
+    headers = {**SAVED, "Content-Disposition": disposition(file.filename)}
     return File(blobs.path(file.digest), media_type=_served_as(file), headers=headers)

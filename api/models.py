@@ -13,7 +13,7 @@ from api.intake import AnyRequest
 from api.schemas import Body, Storable
 from api.threads import reading as in_thread
 from api.threads import writing
-from config import catalogue
+from config import catalogue, voice_models
 from config.catalogue import EXTRACTIVE, LOCAL, LOCAL_ABILITIES, ModelSpec, ProviderSpec
 from config.errors import Conflict, Forbidden, NotFound
 from config.settings import Settings, get_settings
@@ -180,7 +180,13 @@ def _list(owner_id: str) -> Json:
         chosen = users.get(session, owner_id).model
         default = models.default_name(session)
     current, default = (models.place(name)[1] for name in (chosen or default, default))
-    return {"success": True, "models": models.as_json(), "current_model": current, "default_model": default}
+    return {
+        "success": True,
+        "models": models.as_json(),
+        "current_model": current,
+        "default_model": default,
+        "voice": voice_models.here(models.settings),
+    }
 
 
 # --- switching

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from cli.output import note, printable, show, table
-from config import catalogue
+from config import catalogue, voice_models
 from config.catalogue import EXTRACTIVE, LOCAL
 from config.settings import Settings
 
@@ -29,6 +29,7 @@ def print_list(found: Json) -> None:
         show(listing)
     else:
         note("There is no local model yet; `backchannel models pull` fetches one.")
+    _print_voice(found.get("voice") or [])
     click.echo()
     listing = table("provider", "state", "models")
     for name, provider in found["models"].items():
@@ -36,6 +37,16 @@ def print_list(found: Json) -> None:
             listing.add_row(Text(printable(provider["label"])), _provider_state(provider), _names(provider, found))
     show(listing)
     click.echo(f"\nThe house's model is {printable(found['default_model'])}.")
+
+
+def _print_voice(parts: list[Json]) -> None:
+    """Without any there is nothing to say: what is built in serves."""
+    if parts:
+        click.echo()
+        listing = table("voice", "model", "size", "from", numbers=("size",))
+        for part in parts:
+            listing.add_row(part["part"], printable(part["name"]), decimal(part["bytes"]), part["repo"] or "")
+        show(listing)
 
 
 def without_a_server(settings: Settings, default: str | None) -> Json:
@@ -55,7 +66,11 @@ def without_a_server(settings: Settings, default: str | None) -> Json:
         for name, provider in catalogue.providers(settings).items()
     }
     default = default or catalogue.first_name(settings)
-    return {"models": {LOCAL: {"available": local}, **remote_ones}, "default_model": default}
+    return {
+        "models": {LOCAL: {"available": local}, **remote_ones},
+        "default_model": default,
+        "voice": voice_models.here(settings),
+    }
 
 
 def _name(name: str, default: str) -> Text:

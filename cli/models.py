@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from cli.client import Client, ClientError, Waiting
 from cli.model_list import print_list, without_a_server
 from cli.output import INTERRUPTED, Group, note, print_json, printable, remote, short
-from config import catalogue
+from config import catalogue, voice_models
 from config.catalogue import LOCAL
 from config.settings import Settings, get_settings
 
@@ -67,7 +68,10 @@ def _house_default() -> str | None:
 @click.option("--progress/--no-progress", default=True, help="A bar on stderr [default: where stderr is a terminal].")
 @remote
 def pull(client: Client, model: str, progress: bool, as_json: bool) -> None:
-    """Have the server pull a model from the hub: owner/repository, with :Q4_K_M or /file.gguf behind it."""
+    """Have the server pull a model from the hub: owner/repository, with :Q4_K_M or /file.gguf behind it.
+
+    `voice` means the models of the voice, `voice:transcriber`, `voice:speaker` and `voice:emotion` one of them.
+    """
     if not model:
         note(f"Pulling {get_settings().model_pull_default}, as MODEL_PULL_DEFAULT says.")
         model = get_settings().model_pull_default
@@ -81,8 +85,12 @@ def pull(client: Client, model: str, progress: bool, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    came = "was here already" if not result["fetched_bytes"] else "is here"
-    click.echo(f"{printable(result['name'])} {came}: {decimal(result['bytes'])}, SHA-256 {result['sha256']}.")
+    for one in result.get("parts", [result]):
+        came = "was here already" if not one["fetched_bytes"] else "is here"
+        part = f"{one['part']} " if "part" in one else ""
+        click.echo(f"{part}{printable(one['name'])} {came}: {decimal(one['bytes'])}, SHA-256 {one['sha256']}.")
+    if "parts" in result and result["fetched_bytes"]:
+        note("The voice takes them up when the server is started again.")
 
 
 def _follow(client: Client, job: Json, progress: bool) -> None:
@@ -186,6 +194,9 @@ def _served() -> dict[str, list[str]]:
 def remove(name: str, yes: bool, as_json: bool) -> None:
     """Remove a pulled model from the disk, or what has come of one that was not pulled to its end."""
     settings = get_settings()
+    if parts := voice_models.wanted(settings, name):
+        _remove_voice(settings, name, list(parts), yes, as_json)
+        return
     files = _files_of(settings, name)
     size = sum(file.stat().st_size for file in files)
     if _house_default() == name:
@@ -198,6 +209,24 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
         file.unlink(missing_ok=True)
     if as_json:
         print_json({"removed": name, "files": [file.name for file in files], "bytes": size, "was_default_for": kinds})
+    else:
+        click.echo(f"Removed {printable(name)}: {decimal(size)} are free again.")
+
+
+def _remove_voice(settings: Settings, name: str, parts: list[str], yes: bool, as_json: bool) -> None:
+    """Raises ClientError."""
+    places = [voice_models.folder(settings, part) for part in parts]
+    folders = [one for place in places for one in (place, place.with_name(f"{place.name}.part")) if one.is_dir()]
+    if not folders:
+        raise ClientError(f"Nothing of {printable(name)} was pulled.", "not_found")
+    files = [file for folder in folders for file in folder.iterdir()]
+    size = sum(file.stat().st_size for file in files)
+    if not yes:
+        click.confirm(f"Remove {printable(name)} ({decimal(size)})?", abort=True, err=True)
+    for folder in folders:
+        shutil.rmtree(folder)
+    if as_json:
+        print_json({"removed": name, "files": sorted(file.name for file in files), "bytes": size})
     else:
         click.echo(f"Removed {printable(name)}: {decimal(size)} are free again.")
 

@@ -22,6 +22,7 @@ BackchannelError            code, HTTP status, retryable
 │   ├── ModelUnavailable
 │   ├── ProviderUnavailable
 │   └── WorkerLost
+├── HubAway                 503  a person is told and asks again; what is here serves meanwhile
 ├── DeadlineExceeded        504  not done when it had to be
 └── NoSpace                 507  the disk is too small for it
 """
@@ -171,6 +172,12 @@ class ProviderUnavailable(Unavailable):
 class WorkerLost(Unavailable):
     code = "worker_lost"
     title = "Worker lost"
+
+
+class HubAway(BackchannelError):
+    code = "hub_away"
+    title = "Hub away"
+    status = 503
 
 
 class DeadlineExceeded(BackchannelError):

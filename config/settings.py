@@ -178,6 +178,10 @@ class Settings(BaseSettings):
     voice_speaker: Literal["auto", "kokoro", "piper", "espeak"] = "auto"
     voice_speakers: int = Field(2, ge=1)  # sentences spoken at a time, a process each
     voice_name: str = ""  # whose voice, as the speaker calls it; empty: its first
+    # What `backchannel models pull voice` takes from the hub: 300 MB, MIT each.
+    voice_transcriber_repo: str = "Systran/faster-whisper-base.en"
+    voice_speaker_repo: str = "rhasspy/piper-voices/en/en_US/lessac/medium"
+    voice_emotion_repo: str = "j-hartmann/emotion-english-distilroberta-base"
     voice_max_file_mb: int = Field(200, ge=1)  # of a recording to be transcribed: three hours of MP3
     voice_max_file_min: int = Field(180, ge=1)  # the same, for what is packed tighter than it is long
 

@@ -9,9 +9,11 @@ from sqlmodel import Session, col
 
 from storage import conversations, files, messages
 from storage.ids import new_id
+from storage.project_tables import FileAttachment
 from storage.tables import Conversation, Message, utcnow
 
 _messages: Table = Message.__table__  # type: ignore[attr-defined]
+_files: Table = FileAttachment.__table__  # type: ignore[attr-defined]
 VOICE = "voice"
 
 
@@ -56,3 +58,14 @@ def cut_answer(session: Session, question_id: str, job_id: str, heard: str, mode
         session.execute(update(_messages).where(_messages.c.id == answer.id).values(content=heard))
     conversations.touch(session, question.conversation_id)
     return answer.id
+
+
+def audio_of(session: Session, conversation_id: str) -> dict[str, str]:
+    """message → the file that holds its sound. What `parts` say of files may have been imported from anywhere."""
+    columns = (_files.c.message_id, _files.c.id)
+    query = select(*columns).where(
+        _files.c.conversation_id == conversation_id,
+        _files.c.message_id.is_not(None),
+        _files.c.file_type.startswith("audio/"),
+    )
+    return {row.message_id: row.id for row in session.execute(query.order_by(_files.c.id))}

@@ -15,7 +15,7 @@ from config.settings import get_settings
 from storage.account_tables import TokenUsage
 from storage.tables import User, utcnow
 
-COSTING = (Kind.CHAT, Kind.SUMMARIZE, Kind.DRAFT, Kind.DRAFT_CHAT)  # what a model answers
+COSTING = (Kind.CHAT, Kind.VOICE_REPLY, Kind.SUMMARIZE, Kind.DRAFT, Kind.DRAFT_CHAT)  # what a model answers
 _usage: Table = TokenUsage.__table__  # type: ignore[attr-defined]
 
 

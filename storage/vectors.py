@@ -63,6 +63,12 @@ def count_collections(timeout_s: float = 2.0) -> int | None:
         return None
 
 
+def prepare() -> None:
+    """Import Chroma's client and connect, which takes a second or two, before the first search has to. Raises
+    Unavailable."""
+    _connect()
+
+
 def _connect() -> ClientAPI:
     global _client  # noqa: PLW0603
     url = server_url()

@@ -36,6 +36,7 @@ KEEP_SILENCE_S = 1.0  # of sound before speech begins; more than the endpointer 
 TRIM_S = 2.0  # between two cuts of silence from the line's stream
 LONG_ENOUGH_S = 0.3  # of sound without speech, to say that none was heard
 AFTER_END_S = 20.0  # how long a cut waits for its turn to end
+FEED_SAMPLES = HEARING_RATE // 10  # that a recogniser is given at least, at a time
 _LOOK_S = 0.05
 _AGAIN_S = 1.0
 
@@ -67,6 +68,10 @@ class Hearing:
         self._heard_at = time.monotonic()
         self._unanswered_s = 0.0  # of sound since the last utterance, and nothing was said about it
         self._trimmed_at = 0.0
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """To the client."""
+        self._tell(self, event)
 
     @property
     def behind_s(self) -> float:
@@ -146,7 +151,7 @@ class Hearing:
         self._now.hear(self._sound.between(start, self._looked_to - self._window))
         self._unfinished.append(self._now)
         self._now.future = self._pool.submit(self._now.understand)
-        self._tell(self, {"type": "speech_started"})
+        self.tell({"type": "speech_started"})
 
     def _end(self, event: SpeechEnded) -> None:
         ended = self._now
@@ -156,9 +161,9 @@ class Hearing:
         self._unanswered_s = 0.0
         self._activity.reset()
         decided_ms = now_ms()
-        ended_ms = min(self._sound.arrived_ms(event.end) or decided_ms, decided_ms)
+        ended_ms = min(self._sound.arrived_ms(event.speech_end) or decided_ms, decided_ms)
         self._turns += 1
-        self._tell(self, {"type": "speech_ended", "reason": event.reason})
+        self.tell({"type": "speech_ended", "reason": event.reason})
         ended.end(self._turns, self._sound.between(event.start, event.end), ended_ms, decided_ms, self.position)
         self._sound.forget_before(event.end)
 
@@ -172,17 +177,17 @@ class Hearing:
                 if self.line.options.get("session_id") != session_id:
                     self.line = voice_lines.pin_session(self.line, session_id)
                 self._answer = _Answer(job_id)
-                self._tell(self, {"type": "turn_started", "job_id": job_id, "session_id": session_id})
+                self.tell({"type": "turn_started", "job_id": job_id, "session_id": session_id})
         elif isinstance(error, BackchannelError):
-            self._tell(self, {"type": "error", **error.as_json()})
+            self.tell({"type": "error", **error.as_json()})
         else:
             log.error("an utterance was lost", exc_info=error)
             message = "What you said could not be understood; the log has the details."
-            self._tell(self, {"type": "error", "code": "internal_error", "message": message, "retryable": True})
+            self.tell({"type": "error", "code": "internal_error", "message": message, "retryable": True})
 
     def _nothing_heard(self) -> None:
         self._unanswered_s = 0.0
-        self._tell(self, {"type": "status", "status": "nothing_heard", "message": "No speech was heard."})
+        self.tell({"type": "status", "status": "nothing_heard", "message": "No speech was heard."})
 
     def _spoken_ms(self) -> int:
         return 0 if self._now is None else (self._looked_to - self._now.start) * 1000 // HEARING_RATE
@@ -196,7 +201,7 @@ class Hearing:
         heard = answer.heard_ms(now_ms()) if heard_ms is None else max(0, heard_ms)
         self._answer = _Answer()
         voice_lines.cut(answer.job_id, heard)
-        self._tell(self, {"type": "interrupted", "job_id": answer.job_id, "heard_ms": heard})
+        self.tell({"type": "interrupted", "job_id": answer.job_id, "heard_ms": heard})
         self._pool.submit(_cut_when_ended, answer.job_id, self.line.owner_id, heard)
 
 
@@ -230,11 +235,12 @@ class _Understanding:
     def __init__(self, hearing: Hearing, start: int) -> None:
         self._hearing, self.start = hearing, start
         self._sound: SimpleQueue[Samples | None] = SimpleQueue()
-        self._before = hearing._unfinished[-1].future if hearing._unfinished else None  # noqa: SLF001
+        self._before = hearing._unfinished[-1].future if hearing._unfinished else None
         self._number, self._through = 0, ""
         self._ended_ms = self._decided_ms = 0
         self._whole: Samples = np.zeros(0, np.int16)
         self._given = self._taken = 0
+        self._is_ended = False
         self.future: Future[tuple[str, str] | None]
 
     @property
@@ -282,17 +288,28 @@ class _Understanding:
             utterance = house.transcriber().utterance()
         except BackchannelError:
             log.exception("no recogniser")
-            while self._sound.get() is not None:
+            while self._next() is not None:
                 pass
             return None
         try:
             while (samples := self._sound.get()) is not None:
                 if (text := utterance.feed(samples)) is not None:
-                    self._hearing._tell(self._hearing, {"type": "partial_transcript", "text": text})  # noqa: SLF001
+                    self._hearing._tell(self._hearing, {"type": "partial_transcript", "text": text})
                 self._taken += len(samples)
             return utterance.finish()
         finally:
             utterance.close()
+
+    def _next(self) -> Samples | None:
+        """All that waits, at least FEED_SAMPLES unless it is the last; None at the end."""
+        pieces: list[Samples] = []
+        while not self._is_ended and sum(map(len, pieces)) < FEED_SAMPLES:
+            samples = self._sound.get()
+            if samples is None:
+                self._is_ended = True
+            else:
+                pieces.append(samples)
+        return np.concatenate(pieces) if pieces else None
 
 
 class _Sound:

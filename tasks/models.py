@@ -1,5 +1,5 @@
-"""Kind `pull`: a GGUF file from the hub becomes a local model; after a kill the next attempt goes on behind what is
-there."""
+"""Kind `pull`: a GGUF file from the hub becomes a local model, or several files a part of the voice; after a kill the
+next attempt goes on behind what is there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from celery.signals import worker_ready
 
+from config import voice_models
 from config.catalogue import LOCAL, models_dir, pulled_as
+from config.errors import HubAway, Unavailable
 from config.logging import log
 from config.queues import WORKERS, Kind
 from config.settings import get_settings
@@ -18,8 +20,9 @@ from storage.jobs import NewJob
 from storage.tables import LOCAL_OWNER
 from tasks.base import job
 from tasks.run import JobRun, Outcome
-from workers.hub.download import Pull
-from workers.hub.repository import Hub, look_up
+from workers.hub.download import Pull, Pulled
+from workers.hub.folder_pull import FolderPull
+from workers.hub.repository import Found, Hub, look_up, look_up_folder
 
 # One pull at a time: they share the line, and what one needs of the disk the next must know of.
 SERIAL_KEY = "pull"
@@ -33,14 +36,20 @@ def pull(run: JobRun) -> Outcome:
         users.require_admin(session, run.owner_id, "pull models")
     reference = run.input.get("model") or settings.model_pull_default
     hub = Hub(settings.hub_url, settings.hub_token.get_secret_value())
+    if parts := voice_models.wanted(settings, reference):
+        return _pull_voice(run, hub, reference, parts)
     run.emit("status", status="looking_up", model=reference)
     found = look_up(hub, reference)
     run.check()
     telling = _Telling(run, found.model.size)
     pulled = Pull(hub, found, reference, models_dir(settings), run.check, telling.tell).run()
     telling.end()
+    return Outcome(_result(found, pulled), lambda session: _become_default(session, pulled.name, run.owner_id))
+
+
+def _result(found: Found, pulled: Pulled) -> dict[str, Any]:
     log.info("pulled", model=pulled.name, bytes=pulled.size, fetched=pulled.fetched)
-    result: dict[str, Any] = {
+    return {
         "name": pulled.name,
         "repo": found.repo,
         "revision": found.revision,
@@ -49,7 +58,34 @@ def pull(run: JobRun) -> Outcome:
         "sha256": pulled.sha256,
         "fetched_bytes": pulled.fetched,
     }
-    return Outcome(result, lambda session: _become_default(session, pulled.name, run.owner_id))
+
+
+def _pull_voice(run: JobRun, hub: Hub, wanted: str, parts: dict[str, str]) -> Outcome:
+    """All are found before the first is pulled. Each is in place when it is whole, whatever becomes of the others."""
+    found: dict[str, Found] = {}
+    for part, reference in parts.items():
+        run.emit("status", status="looking_up", model=reference)
+        try:
+            found[part] = look_up_folder(hub, part, reference)
+        except Unavailable as error:
+            raise HubAway(f"{error.detail} Nothing was pulled; what is built in goes on serving the voice.") from None
+        run.check()
+    telling = _Telling(run, sum(one.model.size for one in found.values()))
+    results: list[dict[str, Any]] = []
+    for part, one in found.items():
+        place = voice_models.folder(get_settings(), part)
+        pulled = FolderPull(hub, one, parts[part], place, run.check, telling.tell).run()
+        telling.before += pulled.size
+        results.append({"part": part, **_result(one, pulled)})
+    telling.end()
+    return Outcome(
+        {
+            "name": wanted,
+            "parts": results,
+            "bytes": sum(one["bytes"] for one in results),
+            "fetched_bytes": sum(one["fetched_bytes"] for one in results),
+        }
+    )
 
 
 def _become_default(session: Session, name: str, owner_id: str) -> None:
@@ -64,13 +100,14 @@ class _Telling:
     def __init__(self, run: JobRun, total: int) -> None:
         self._run, self._total = run, total
         self._told: tuple[str, float] = ("", 0.0)
+        self.before = 0  # bytes of models that are done
 
     def tell(self, phase: str, done: int) -> None:
         told_phase, told_at = self._told
         now = time.monotonic()
         if phase != told_phase or now - told_at >= TOLD_EVERY_S:
             self._told = phase, now
-            self._run.progress(done, self._total, "bytes", phase)
+            self._run.progress(self.before + done, self._total, "bytes", phase)
 
     def end(self) -> None:
         self._run.progress(self._total, self._total, "bytes", self._told[0] or "checking")

@@ -35,7 +35,7 @@ class ReplyLog:
                 self.text = ""
             elif event.type == "content":
                 self.text += fields["content"]
-        if not entries and cut is None or any(parse_entry(entry).is_terminal for entry in entries):
+        if (not entries and cut is None) or any(parse_entry(entry).is_terminal for entry in entries):
             self._ask_the_row()
         return cut
 

@@ -164,10 +164,9 @@ class JobRun:
             start.append(NewEvent(said, " ".join(map(str, self.resume_tokens))))
         self.before_anew()
         start += self.lasting
-        told = {id(event) for event in self.lasting}
-        self._unsent = start + [
-            event for event in self._unsent if event.fields["type"] not in ("content", "reset") and id(event) not in told
-        ]
+        again = {id(event) for event in self.lasting}
+        waiting = [event for event in self._unsent if event.fields["type"] not in ("content", "reset")]
+        self._unsent = start + [event for event in waiting if id(event) not in again]
         self._seq += self._maybe_written
         self._mode = RESTART
 

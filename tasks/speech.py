@@ -1,5 +1,5 @@
-"""Kinds `transcribe` and `speak`: a recording becomes text, a text becomes a recording. Both are kept piece by piece, so
-that a later attempt goes on behind what is done.
+"""Kinds `transcribe` and `speak`: a recording becomes text, a text becomes a recording. Both are kept piece by piece:
+a later attempt goes on behind what is done.
 
     file ─▶ 16 kHz ─▶ utterances ─▶ words, one `item` each            text ─▶ sentences ─▶ sound ─▶ WAV
 """
@@ -7,7 +7,7 @@ that a later attempt goes on behind what is done.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass
 from itertools import islice
@@ -81,8 +81,8 @@ class Transcription:
             self._tell(segment)
         self._backend = self._backend or house.transcriber().name
         said = Utterances(house.voice_activity(), get_settings(), self._heard)
-        with closing(self._sound(seconds)) as sound:
-            for piece in _behind(sound, self._heard):
+        with closing(_behind(self._sound(seconds), self._heard)) as sound:
+            for piece in sound:
                 for one in said.hear(piece):
                     self._understand(one)
                 self._progress(said.position, seconds)
@@ -108,16 +108,17 @@ class Transcription:
         if "seconds" not in self._kept.values:
             self._run.emit("status", status="reading_file", message="Reading the file...")
             most = get_settings().voice_max_file_min
-            with closing(self._sound(most * 60 + 1)) as sound:
-                for _ in sound:
-                    pass
+            sound = self._sound(most * 60)
+            for _ in sound:
+                pass
             if sound.seconds > most * 60:
-                raise TooLarge(f"The recording is longer than {most} minutes.")
+                raise TooLarge(f"The recording is longer than {most:,} minutes.")
             with self._kept.keep(seconds=sound.seconds, problem=sound.problem):
                 pass
         return self._kept.values["seconds"], self._kept.values["problem"]
 
     def _sound(self, most_s: float) -> AudioFile:
+        """A little more than that, where there is more."""
         return AudioFile(self._file, max_audio_s=most_s + 1, limit_s=READ_S, check=self._run.check)
 
     # --- utterances
@@ -171,13 +172,14 @@ class Transcription:
         }
 
 
-def _behind(sound: AudioFile, start: int) -> Iterator[Samples]:
+def _behind(sound: AudioFile, start: int) -> Generator[Samples, None, None]:
     """What comes after `start` samples."""
     at = 0
-    for piece in sound:
-        at += len(piece)
-        if at > start:
-            yield piece[max(0, start - at) :] if at - len(piece) < start else piece
+    with closing(iter(sound)) as pieces:  # type: ignore[type-var]
+        for piece in pieces:
+            at += len(piece)
+            if at > start:
+                yield piece[-min(len(piece), at - start) :]
 
 
 # --- a text becomes a recording ---------------------------------------------------------------------------------------
@@ -190,7 +192,7 @@ def speak(run: JobRun) -> Outcome:
 
 
 class Recording:
-    """What is spoken lies in blobs of bare samples until it is whole; nobody names them then, so upkeep removes them."""
+    """What is spoken lies in blobs of bare samples until it is whole; nobody needs them then, and upkeep removes them."""
 
     def __init__(self, run: JobRun) -> None:
         self._run, self._kept = run, Checkpoint(run)

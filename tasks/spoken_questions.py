@@ -1,4 +1,4 @@
-"""An utterance that has ended becomes the job of a turn, once: whoever listens to the line after a dead ear finds it."""
+"""An utterance that has ended becomes the job of a turn, once: who listens to the line after a dead ear finds it."""
 
 from __future__ import annotations
 

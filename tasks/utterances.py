@@ -33,7 +33,10 @@ class Utterances:
     def __init__(self, activity: VoiceActivity, settings: Settings, position: int) -> None:
         self._window, self._stream, self._settings = activity.window_samples, activity.stream(), settings
         self._sound: Samples = np.zeros(0, np.int16)
-        self._begin(position)
+        self._origin = position  # what is counted below counts from here
+        self._gone = self._looked_to = 0  # samples before `_sound`; samples that were judged
+        self._is_speaking = False
+        self._endpointer = self._listen_anew()
 
     @property
     def position(self) -> int:
@@ -56,13 +59,10 @@ class Utterances:
         yield from self.hear(np.zeros(rest, np.int16))
         yield from self._said(self._endpointer.force_end())
 
-    def _begin(self, origin: int) -> None:
-        """As at the start of a recording. Positions below count from `origin`."""
-        self._origin = origin
-        self._gone = self._looked_to = 0  # samples before `_sound`; samples that were judged
-        self._is_speaking = False
+    def _listen_anew(self) -> Endpointer:
+        """As at the start of a recording."""
         self._stream.reset()
-        self._endpointer = Endpointer(
+        return Endpointer(
             self._window,
             pause_ms=self._settings.voice_pause_ms,
             min_speech_ms=self._settings.voice_min_speech_ms,
@@ -81,5 +81,6 @@ class Utterances:
         pause = self._settings.voice_pause_ms * HEARING_RATE // 1000 if event.reason == "pause" else 0
         samples = self._sound[event.start - self._gone : event.end - self._gone]
         self._sound = self._sound[event.end - self._gone :]
-        self._begin(through)
+        self._origin, self._gone, self._looked_to = through, 0, 0
+        self._is_speaking, self._endpointer = False, self._listen_anew()
         return Said(samples, start, through - pause, through)

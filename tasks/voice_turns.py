@@ -39,7 +39,7 @@ from tasks.spoken_answers import SpokenAnswer
 from workers.ports import Feeling
 from workers.voice import house
 from workers.voice.fusion import fuse
-from workers.voice.ports import Samples
+from workers.voice.ports import Prosody, Samples
 from workers.voice.sentences import SentenceSplitter
 from workers.voice.wav import read_wav
 
@@ -153,8 +153,12 @@ class Turn:
             return self._emotion
         started = time.monotonic()
         self._run.emit("status", status="detecting_emotion", message="Detecting emotion...")
-        prosody = house.speech_emotion().hear(self._samples())
+        prosody: Prosody | None = None
         feeling: Feeling | None = None
+        try:
+            prosody = house.speech_emotion().hear(self._samples())
+        except Exception:
+            log.exception("how it was said is not known")
         try:
             told = feel(transcript["text"], get_settings().chat_wait_emotion_s)
             feeling = Feeling(told["scores"], told["backend"])
@@ -285,6 +289,7 @@ class Turn:
             "spoken": pieces,
             "reply_job_id": reply_id,
             "interrupted": heard is not None,
+            "heard_ms": heard_ms,
             "timings": self._timings,
         }
         cut = {} if heard_ms is None else {"interrupted": {"heard_ms": heard_ms, "said": answer.text}}
@@ -333,6 +338,9 @@ def cut_afterwards(job_id: str, owner_id: str, heard_ms: int) -> None:
         if heard == result["response"].rstrip():
             return
         conversations.find(session, result["session_id"], owner_id, lock=True)
+        answer = spoken.answer_of(session, result["reply_job_id"])
+        if answer is None or "interrupted" in answer.parts:
+            return
         message_id = spoken.cut_answer(session, result["question_id"], result["reply_job_id"], heard, result["model"])
         if message_id is not None:
             spoken.note(session, message_id, interrupted={"heard_ms": heard_ms, "said": result["response"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -16,10 +17,11 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from config.errors import BackchannelError
+from config.errors import BackchannelError, Unavailable
 from config.logging import configure_logging, log
 from config.queues import WORKERS
 from config.settings import get_settings
+from storage import vectors
 from storage.database import DatabaseError
 from storage.presence import WorkerPresence
 from tasks.embeddings import embed_anew_where_the_model_changed
@@ -93,6 +95,8 @@ def _load_models() -> None:
         )
         if detail is None:
             _load("emotion", get_settings().emotion_model or "default", registry.emotion)  # or the first who asks waits
+            with suppress(Unavailable):  # searches say so then
+                vectors.prepare()
             if reranking := get_settings().rerank_model:
                 _load("reranking", reranking, registry.reranker)
             _have_the_index_follow(registry.embedder().name)

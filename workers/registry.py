@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from config import catalogue
+from config import catalogue, voice_models
 from config.catalogue import EXTRACTIVE, LOCAL
 from config.errors import ModelUnavailable, Unusable
-from config.settings import get_settings
+from config.settings import Settings, get_settings
 from workers.llm import wire
 from workers.ports import Embedder, Emotion, LanguageModel, Reranker
 from workers.remotes import Remotes
@@ -201,22 +201,29 @@ def reranker() -> Reranker | None:
 
 
 def emotion() -> Emotion:
-    """Of text, by the model of the settings; where that cannot be loaded, or none is set, by the embedder."""
+    """Of text, by the model of the settings, else by the one that was pulled for the voice; where there is none, or it
+    cannot be loaded, by the embedder."""
     global _emotion  # noqa: PLW0603
     with _emotion_lock:
         if _emotion is None:
-            _emotion = _open_emotion(get_settings().emotion_model)
+            _emotion = _open_emotion(get_settings())
         return _emotion
 
 
-def _open_emotion(folder: str) -> Emotion:
+def _open_emotion(settings: Settings) -> Emotion:
     from workers.emotion.prototypes import PrototypeEmotion
 
+    folder, name = settings.emotion_model, None
+    if not folder and voice_models.is_here(settings, "emotion"):
+        folder = str(voice_models.folder(settings, "emotion"))
+        name = voice_models.origin(settings, "emotion").get("name")
     if folder:
         from workers.emotion.classifier import ClassifierEmotion
 
         try:
-            return ClassifierEmotion(folder, threads=get_settings().embedding_threads or None)
+            found = ClassifierEmotion(folder, threads=settings.embedding_threads or None)
+            found.name = name or found.name
+            return found
         except ModelUnavailable as error:
             log.error("emotions are told by the embedding model instead: %s", error.detail)
     return PrototypeEmotion(embedder())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
+from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from api.openapi.conversations import Conversation, Message, Passage
@@ -12,6 +13,7 @@ from api.openapi.shapes import (
     Count,
     Done,
     Id,
+    Milliseconds,
     Model,
     No,
     Operation,
@@ -30,6 +32,8 @@ _ASKED = {"use_rag": True, "temperature": 0.7, "max_tokens": 400}
 
 
 class Emotion(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # of speech it says more
+
     primary_emotion: Annotated[str, eg("curiosity")]
     confidence: Annotated[float, eg(0.71)]
     scores: Annotated[dict[str, float], eg({"curiosity": 0.71, "neutral": 0.2})]
@@ -123,11 +127,20 @@ class SessionList(Paged):
     sessions: list[CountedSession]
 
 
+class Voice(TypedDict):
+    file_id: Annotated[Id | None, eg("019a9c5e-7d3a-7c41-b2a7-0c5d1f8e9a10", "Null where the sound is not kept")]
+    duration_ms: Milliseconds
+    audio_url: Annotated[str | None, eg("/api/files/019a9c5e-7d3a-7c41-b2a7-0c5d1f8e9a10?expires=1795254600&signature=…")]
+    expires_at: Annotated[Time | None, eg("2026-11-21T09:35:00.000Z", "When the address does")]
+    interrupted: Annotated[bool, eg(False, "Somebody talked over it: it says what was heard")]
+
+
 class Turn(TypedDict):
     id: Id
     role: Annotated[Literal["user", "assistant"], eg("user")]
     content: Annotated[str, eg("How do I prune roses?")]
     emotion: Emotion | None
+    voice: Annotated[Voice | None, eg(None, "Of what was spoken")]
     timestamp: Time | None
 
 

@@ -69,6 +69,16 @@ _PREFERRED = {
     "Location": {"description": "The job", "schema": {"type": "string"}},
     "Preference-Applied": {"description": "What was heeded of `Prefer`", "schema": {"type": "string"}},
 }
+_TEXT = {"type": "string"}
+# Of each one in the stream, as OpenAPI 3.2 has it; tools of 3.1 take it for that, too.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "The event's number in the job's log"},
+        "data": {"type": "string", "contentMediaType": JSON},
+    },
+    "required": ["data"],
+}
 _REASONS = {
     200: "Done",
     201: "Made",
@@ -207,4 +217,4 @@ def _content(answer: Any, shapes: Schemas) -> tuple[str, Json]:
         return JSON, {"schema": shapes.of(answer), "example": shapes.example(answer)}
     if answer.binary:
         return answer.type, {"schema": {"type": "string", "format": "binary"}}
-    return answer.type, {"schema": {"type": "string"}, "example": answer.example}
+    return answer.type, {"schema": _EVENT if answer.type == "text/event-stream" else _TEXT, "example": answer.example}

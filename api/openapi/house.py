@@ -76,8 +76,14 @@ class Health(TypedDict):
     timestamp: Time
 
 
+class PartHealth(TypedDict):
+    state: Annotated[str, eg("ready", "loading, ready, failed, or missing: no worker has it")]
+    detail: Annotated[str | None, eg(None, "Why it failed")]
+
+
 class VoiceHealth(Health):
-    models_loaded: Yes
+    models_loaded: Annotated[bool, eg(True, "Whether nothing is waited for")]
+    models: Annotated[dict[str, PartHealth], eg({"language": {"state": "ready", "detail": None}})]
 
 
 class Server(TypedDict):

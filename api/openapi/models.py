@@ -66,11 +66,19 @@ _LOCAL = {
 }
 
 
+class VoicePart(TypedDict):
+    part: Annotated[Literal["transcriber", "speaker", "emotion"], eg("speaker")]
+    name: Annotated[str, eg("en_US-lessac-medium")]
+    repo: Annotated[str | None, eg("rhasspy/piper-voices")]
+    bytes: Bytes
+
+
 class Models(TypedDict):
     success: Literal[True]
     models: Annotated[dict[str, ListedProvider], eg({"local": _LOCAL}, "By provider")]
     current_model: Model
     default_model: Model
+    voice: list[VoicePart]
 
 
 class CurrentModel(TypedDict):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from api.openapi import chats, conversations, drafts, house, jobs, models
+from api.openapi import chats, conversations, drafts, house, jobs, models, speech
 from api.openapi.shapes import Operation
 
 OPERATIONS: dict[str, Operation] = {
     name: operation
-    for nouns in (jobs, chats, conversations, drafts, models, house)
+    for nouns in (jobs, chats, conversations, drafts, models, speech, house)
     for name, operation in nouns.OPERATIONS.items()
 }
 
@@ -15,6 +15,7 @@ TAGS = {
     "jobs": "Every slow thing is a job: submitted, watched, cancelled, tried again.",
     "chat": "Say something and get the answer.",
     "sessions": "Conversations that were begun here.",
+    "voice": "Recordings become text and texts recordings; talking is the socket /ws/voice.",
     "conversations": "What was said, wherever it was said.",
     "imports": "Bring conversations home.",
     "files": "What lies beside conversations.",

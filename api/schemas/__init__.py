@@ -6,11 +6,12 @@ from api.schemas.drafts import DraftChatIn, DraftChatOptions, DraftIn, DraftOpti
 from api.schemas.imports import ImportIn
 from api.schemas.jobs import INPUTS, JobIn, parse_input
 from api.schemas.search import SearchIn
+from api.schemas.speech import SpeakIn, TranscribeIn
 from api.schemas.summaries import SummarizeIn, SummaryIn, SummaryOptions
 
 __all__ = [
     "INPUTS", "MAX_OFFSET", "Body", "ChatIn", "ChatOptions", "DraftChatIn", "DraftChatOptions", "DraftIn",
     "DraftOptions", "ImportIn", "JobIn", "ProjectIn", "ProjectOptions", "PromptIn", "ResponseFormat", "SearchIn",
-    "Storable", "SummarizeIn", "SummaryIn", "SummaryOptions", "TextChatIn", "one_model", "parse_body", "parse_input",
-    "usable_text",
+    "SpeakIn", "Storable", "SummarizeIn", "SummaryIn", "SummaryOptions", "TextChatIn", "TranscribeIn", "one_model",
+    "parse_body", "parse_input", "usable_text",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from api.schemas.base import Body, Storable, encodable, parsed
 from api.schemas.chats import ChatIn
 from api.schemas.drafts import DraftChatIn, DraftIn, ProjectIn
 from api.schemas.imports import ImportIn
+from api.schemas.speech import SpeakIn
 from api.schemas.summaries import SummarizeIn
 from config.queues import DEFAULT_PRIORITY, KINDS, MAX_PRIORITY, MIN_PRIORITY, Kind
 
@@ -23,9 +24,14 @@ class EmbedIn(Body):
 
 
 class PullIn(Body):
-    """A GGUF file on the hub: owner/repository, with `:Q4_K_M` or `/file.gguf` behind it; empty: the default."""
+    """A GGUF file on the hub: owner/repository, with `:Q4_K_M` or `/file.gguf` behind it; empty: the default. `voice`:
+    the models of the voice, `voice:transcriber`, `voice:speaker` or `voice:emotion` one of them."""
 
-    model: str = Field(default="", max_length=300, pattern=r"^(?:[\w.\-]+/[\w.\-]+(?:[:/@][\w.\-/]+)*)?$")
+    model: str = Field(
+        default="",
+        max_length=300,
+        pattern=r"^(?:[\w.\-]+/[\w.\-]+(?:[:/@][\w.\-/]+)*|voice(?::(?:transcriber|speaker|emotion))?)?$",
+    )
 
 
 class NoopIn(Body):
@@ -42,6 +48,7 @@ INPUTS: dict[Kind, type[Body]] = {
     Kind.PROJECT: ProjectIn,
     Kind.EMBED: EmbedIn,
     Kind.PULL: PullIn,
+    Kind.SPEAK: SpeakIn,
     Kind.NOOP: NoopIn,
 }
 

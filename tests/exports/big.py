@@ -6,7 +6,7 @@ import html
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,16 +31,20 @@ class Said(NamedTuple):
         return datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def write_big(path: Path, source: str, megabytes: float, seed: int = 0) -> int:
-    """Write a file of about that size (10**6 bytes each); returns how many conversations it holds."""
+def write_big(
+    path: Path, source: str, megabytes: float, seed: int = 0, conversations: Iterable[Json] | None = None
+) -> int:
+    """Write a file of about that size (10**6 bytes each); returns how many conversations it holds. `conversations`:
+    already drawn, as ChatGPT has them."""
     size = int(megabytes * 1_000_000)
+    drawn = big_conversations(seed) if conversations is None else conversations
     if source == "llm":
-        return _write_llm(path, size, seed)
+        return _write_llm(path, size, drawn)
     make, begins, between, ends = FORMATS[source]
     count = 0
     with path.open("wb") as file:
         written = file.write(begins)
-        for raw in big_conversations(seed):
+        for raw in drawn:
             written += file.write((between if count else b"") + make(raw))
             count += 1
             if written >= size:
@@ -211,12 +215,12 @@ def _gemini_page(raw: Json) -> bytes:
     return "".join(cells).encode()
 
 
-def _write_llm(path: Path, size: int, seed: int) -> int:
+def _write_llm(path: Path, size: int, drawn: Iterable[Json]) -> int:
     path.unlink(missing_ok=True)
     count = written = 0
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(LLM_TABLES)
-        for raw in big_conversations(seed):
+        for raw in drawn:
             connection.execute("INSERT INTO conversations VALUES (?, ?, ?)", (raw["id"], raw["title"], "gpt-4o"))
             found = list(said(raw))
             for asked, answered in zip(found[::2], found[1::2], strict=False):

@@ -91,7 +91,7 @@ async def test_a_line_that_is_over_leaves_nothing() -> None:
         assert entries[-1].control == {"type": "close"}
         voice_lines.remove(line.id)
         assert voice_lines.open_lines() == {}
-        assert [key for key in redis_client().keys() if line.id.encode() in key] == []
+        assert [key for key in redis_client().scan_iter("*") if line.id.encode() in key] == []
 
 
 async def test_a_hub_goes_on_when_redis_forgot_everything() -> None:
@@ -126,7 +126,7 @@ def test_sound_is_kept_for_who_comes_back() -> None:
     assert voice_lines.load_audio("job", 0) == b"\1\2"
     assert voice_lines.load_audio("job", 1) is None
     assert isinstance(redis_client(), redis.Redis)
-    assert all(0 < redis_client().ttl(key) <= voice_lines.AUDIO_TTL_S for key in redis_client().keys())  # type: ignore[operator]
+    assert all(0 < redis_client().ttl(key) <= voice_lines.AUDIO_TTL_S for key in redis_client().scan_iter("*"))
 
 
 async def test_the_conversation_of_a_line_is_pinned() -> None:

@@ -27,6 +27,7 @@ DEFAULT_NAME = "all-MiniLM-L6-v2"
 # The longest a search waits for the batch before it: for the first one, and while more may come.
 BATCH_S, SEARCHED_BATCH_S = 0.045, 0.015
 SEARCHING_S = 30.0  # so long after a search there may be another
+FINISH_S = 0.02  # what the rest of a search takes when nothing is computed beside it
 SWITCH_S = 0.0005  # Python's own 5 ms are what a search waits each time that it needs the interpreter beside bulk work
 MAX_BATCH_TOKENS = 8192  # a GPU would take ten times as many in that time, and a gigabyte for them
 MAX_CHARS_PER_TOKEN = 64  # text beyond this many characters per token of input is cut before it is tokenised
@@ -38,7 +39,7 @@ class SentenceEmbedder:
     def __init__(self, model: str | Path | None = None, *, threads: int | None = None, gpu_mb: int = 0) -> None:
         """`model`: a folder, or the name of a model that is on this machine; `threads` of this process's torch;
         `gpu_mb`: what it may take of a GPU, 0 for all. Raises ModelUnavailable."""
-        self._turns = OneAtATime("embedding")
+        self._turns = OneAtATime("embedding", quiet_s=FINISH_S)
         self._searched_at = -math.inf
         try:
             self._turns.run(lambda: self._load(model, threads, gpu_mb))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
-import queue
+import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -12,6 +14,8 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 _URGENT, _BULK, _LAST = range(3)
+# However many urgent ones come, something else has its turn after so many times the quiet.
+MOST_QUIET = 3
 
 
 class OneAtATime:
@@ -20,15 +24,20 @@ class OneAtATime:
     One thread, because every thread that computes with OpenMP brings a team of threads of its own.
     """
 
-    def __init__(self, name: str) -> None:
-        self._waiting: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
+    def __init__(self, name: str, *, quiet_s: float = 0.0) -> None:
+        """`quiet_s`: so long after an urgent one nothing else is begun, because who asked for it needs the processor to
+        go on with it."""
+        self._waiting: list[tuple[int, int, Callable[[], None] | None]] = []
+        self._changed = threading.Condition()
         self._tickets = itertools.count()
+        self._quiet_s = quiet_s
+        self._ended = {_URGENT: -math.inf, _BULK: -math.inf}
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        return self._waiting.qsize()
+        return len(self._waiting)
 
     def run(self, function: Callable[[], Result], *, urgent: bool = False) -> Result:
         """The function's result, computed on the working thread; what it raises is raised here."""
@@ -51,8 +60,28 @@ class OneAtATime:
         self._thread.join()
 
     def _put(self, priority: int, task: Callable[[], None] | None) -> None:
-        self._waiting.put((priority, next(self._tickets), task))
+        with self._changed:
+            heapq.heappush(self._waiting, (priority, next(self._tickets), task))
+            self._changed.notify()
+
+    def _take(self) -> tuple[int, Callable[[], None] | None]:
+        with self._changed:
+            while not self._waiting or (quiet := self._quiet()) > 0:
+                self._changed.wait(quiet if self._waiting else None)
+            priority, _, task = heapq.heappop(self._waiting)
+            return priority, task
+
+    def _quiet(self) -> float:
+        """Seconds until the next one may begin."""
+        if self._waiting[0][0] != _BULK:
+            return 0.0
+        until = min(self._ended[_URGENT] + self._quiet_s, self._ended[_BULK] + MOST_QUIET * self._quiet_s)
+        return until - time.monotonic()
 
     def _work(self) -> None:
-        while (task := self._waiting.get()[2]) is not None:
+        while True:
+            priority, task = self._take()
+            if task is None:
+                return
             task()
+            self._ended[priority] = time.monotonic()

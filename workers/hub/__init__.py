@@ -1,2 +1,2 @@
-"""GGUF files from a hub: which one is meant (choice.py), what the hub says of it (repository.py), its bytes
-(download.py)."""
+"""Models from a hub: which one is meant (choice.py, folders.py), what the hub says of it (repository.py), its bytes
+(download.py, folder_pull.py)."""

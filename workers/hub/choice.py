@@ -52,7 +52,12 @@ class HubFile:
 
     @property
     def stem(self) -> str:
-        return self.name[: -len(".gguf")]
+        return self.name[: -len(".gguf")] if self.name.lower().endswith(".gguf") else self.name
+
+    @property
+    def saved_as(self) -> str:
+        """Its name on our disk."""
+        return self.name if self.stem == self.name else f"{self.stem}.gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class HubModel:
 def parse(text: str) -> Reference:
     """Raises Unusable."""
     found = _REFERENCE.fullmatch(text.strip())
-    if found is None or (found["early"] and found["late"]) or _climbs(text):
+    if found is None or (found["early"] and found["late"]) or climbs(text):
         raise Unusable(
             "A model on the hub is named as owner/repository, owner/repository:Q4_K_M or owner/repository/file.gguf."
         )
@@ -91,7 +96,7 @@ def models_in(files: Iterable[HubFile]) -> list[HubModel]:
     parts are not all there, and names that have no place on a disk."""
     groups: dict[tuple[str, str], dict[int, HubFile]] = {}
     for file in files:
-        if not _FILE_NAME.fullmatch(file.name) or _climbs(file.path) or _is_beside_a_model(file.stem):
+        if not _FILE_NAME.fullmatch(file.name) or climbs(file.path) or _is_beside_a_model(file.stem):
             continue
         part = _PART.search(file.stem)
         number, total = (part[1], part[2]) if part else ("1", "")
@@ -157,7 +162,7 @@ def _told(models: Sequence[HubModel]) -> str:
     return ", ".join(names) + more
 
 
-def _climbs(path: str) -> bool:
+def climbs(path: str) -> bool:
     return any(step in ("", ".", "..") for step in path.split("/"))
 
 

@@ -173,7 +173,7 @@ class Pull:
                 if hashes.size + len(block) > file.size:
                     raise Unusable(f"{file.name} is longer than the hub says, so it was thrown away.")
                 if hashes.size == 0:
-                    _require_model(block, file)
+                    self._require_kind(block, file)
                 out.write(block)
                 hashes.add(block)
                 self._fetched += len(block)
@@ -202,6 +202,12 @@ class Pull:
             self.check()
             time.sleep(min(left, 0.1))
 
+    def _require_kind(self, block: bytes, file: HubFile) -> None:
+        """By how it begins. Raises Unusable."""
+        require_no_page(block, file)
+        if not block.startswith(_MAGIC[: len(block)]):
+            raise Unusable(f"{file.name} is no GGUF file.")
+
     # --- after
 
     def _put_in_place(self, missing: list[HubFile]) -> None:
@@ -213,11 +219,7 @@ class Pull:
                 part.finish()
             told = {"reference": self.reference, "repo": self.found.repo, "revision": self.found.revision}
             write_json(origin_file(part.whole), {**told, "sha256": self._sha256[file.path], "bytes": file.size})
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.folder)
 
 
 @contextmanager
@@ -232,12 +234,17 @@ def _disk_in_words() -> Iterator[None]:
         raise
 
 
-def _require_model(block: bytes, file: HubFile) -> None:
-    if block.startswith(_MAGIC[: len(block)]):
-        return
+def require_no_page(block: bytes, file: HubFile) -> None:
     if block.lstrip()[:1] == b"<":
         raise Unusable(f"Instead of {file.name} a web page came: something between here and the hub asks for a person.")
-    raise Unusable(f"{file.name} is no GGUF file.")
+
+
+def sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def in_words(size: int) -> str:

@@ -1,6 +1,6 @@
 """What has come of a file so far, on disk beside where the file will lie, with a note of which file it is.
 
-name.gguf.part, name.gguf.part.json
+name.part, name.part.json
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from workers.hub.choice import HubFile
 
 class Part:
     def __init__(self, folder: Path, repo: str, file: HubFile) -> None:
-        self.whole = folder / f"{file.stem}.gguf"
-        self.path = folder / f"{file.stem}.gguf.part"
+        self.whole = folder / file.saved_as
+        self.path = folder / f"{file.saved_as}.part"
         self._total = file.size
         self.etag = ""  # the server's word for these very bytes, where it gave one
-        self._note = folder / f"{file.stem}.gguf.part.json"
+        self._note = folder / f"{file.saved_as}.part.json"
         self._of = {"repo": repo, "path": file.path, "bytes": file.size, "hash": file.sha256 or file.git_id}
 
     @property

@@ -1,10 +1,10 @@
-"""What the hub says of a repository: its GGUF files with their sizes and hashes."""
+"""What the hub says of a repository: its files with their sizes and hashes."""
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from config.errors import BackchannelError, Forbidden, NotFound, ProviderRefused, Unavailable, Unusable
 from config.settings import is_loopback
 from workers.hub.choice import HubFile, HubModel, Reference, choose, models_in, parse
+from workers.hub.folders import choose_files, parse_folder
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -58,13 +59,26 @@ class Found:
 def look_up(hub: Hub, wanted: str) -> Found:
     """Raises Unusable (no name of a model), NotFound, Forbidden, ProviderRefused or, worth retrying, Unavailable."""
     reference = parse(wanted)
+    revision, files = _files(hub, reference, lambda path: path.lower().endswith(".gguf"))
+    return Found(reference.repo, revision, choose(reference, models_in(files)))
+
+
+def look_up_folder(hub: Hub, part: str, wanted: str) -> Found:
+    """A part of the voice. Raises as `look_up` does."""
+    reference = parse_folder(wanted)
+    inside = f"{reference.folder}/" if reference.folder else ""
+    revision, files = _files(hub, reference.hub, lambda path: path.startswith(inside))
+    return Found(reference.hub.repo, revision, choose_files(part, reference, files))
+
+
+def _files(hub: Hub, reference: Reference, is_wanted: Callable[[str], bool]) -> tuple[str, list[HubFile]]:
+    """The commit, and those files of it that can be checked."""
     info = _ask(hub, reference)
-    siblings = [one for one in info.siblings or () if one.rfilename.lower().endswith(".gguf")]
+    siblings = [one for one in info.siblings or () if is_wanted(one.rfilename)]
     files = [file for one in siblings if (file := _file(one)) is not None]
     if siblings and not files:
         raise ProviderRefused(f"The hub tells no hashes of the files of {reference.repo}, so they cannot be checked.")
-    model = choose(reference, models_in(files))
-    return Found(reference.repo, info.sha or reference.revision or "main", model)
+    return info.sha or reference.revision or "main", files
 
 
 def _file(sibling: Any) -> HubFile | None:

@@ -11,7 +11,7 @@ from workers.importers.gemini_records import PRODUCT, THREAD, Record
 from workers.importers.text_window import Window
 from workers.ports import ImportFailure
 
-MAX_CELL = 64 << 20  # characters of one record
+MAX_CELL = 16 << 20  # characters of one record
 
 _CELL = '<div class="outer-cell'
 _BODY = re.compile(r'<div class="content-cell[^">]*mdl-typography--body-1"[^>]*>')

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,10 @@ from workers.importers.brackets import Brackets
 from workers.importers.deep_json import decode
 from workers.importers.text_window import Readable, Window
 
-MAX_ELEMENT = 128 << 20  # characters; parsed JSON can take twenty times its text, and one element is held at a time
+MAX_ELEMENT = 128 << 20  # characters, or half as many where each takes four bytes; one element is held at a time
+# Bytes that lists, objects and their places take, by estimate. JSON can be nothing but these, twenty times its text;
+# three times this may be held, as what is looked into grows threefold. Prose of that length has less.
+MAX_PARSED = 128 << 20
 RESYNC_WINDOW = 4 << 20  # characters in which the end of a malformed element is looked for by counting brackets
 MAX_MALFORMED = 1000  # after so many the file is too damaged; bounds the time a hostile file can take
 LONGEST_KEY = 128  # characters, with the brace and blanks before it
@@ -168,7 +172,7 @@ class _Reader:
             except json.JSONDecodeError as error:
                 cut = self._is_cut(error)
                 if cut and not window.ended:
-                    if len(window.text) - window.at > self._max:
+                    if self._is_too_large():
                         return self._oversized()
                     window.grow()
                     continue
@@ -200,6 +204,14 @@ class _Reader:
             return decode(window.text, window.at)
         except ValueError:
             return None
+
+    def _is_too_large(self) -> bool:
+        """Of the element that fills the window to its end."""
+        text, at = self._window.text, self._window.at
+        width = sys.getsizeof(text) / len(text)
+        if (len(text) - at) * max(width / 2, 1) > self._max:
+            return True
+        return 56 * text.count(",", at) + 56 * text.count("[", at) + 184 * text.count("{", at) > MAX_PARSED
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
         """Whether the error may come from the window's end rather than from the text."""

@@ -13,7 +13,7 @@ from workers.importers import flight
 from workers.importers.archive import Upload
 from workers.importers.turns import Json
 
-MAX_PAGE = 64 << 20  # bytes
+MAX_PAGE = 32 << 20  # bytes; its text may take four times as much, and is held twice
 MAX_HEAD = 1 << 20  # characters in which a page says whose it is
 
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w.:-]{2,40})""", re.IGNORECASE)

@@ -15,6 +15,7 @@ from workers.embedding.chunking import sentences
 from workers.ports import ChatRequest, Completion, Delta, Passage
 
 MAX_QUOTES = 6
+MAX_SPOKEN = 2
 MAX_QUOTE_CHARS = 400
 
 NOTICE = "No language model is loaded, so this answer only quotes what was found."
@@ -61,9 +62,11 @@ class ExtractiveAnswerer:
         yield Completion(reason, prompt_tokens, self.count_tokens(said))
 
     def _answer(self, request: ChatRequest) -> str:
-        notice = " ".join(filter(None, (NOTICE, self.problem, HELP)))
         question = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
         quotes = _best_quotes(question, request.passages)
+        if request.work_class == "voice":  # who listens wants to hear what was found, not how to install something
+            return "\n\n".join((*quotes[:MAX_SPOKEN], NOTICE) if quotes else (NOT_FOUND, NOTICE))
+        notice = " ".join(filter(None, (NOTICE, self.problem, HELP)))
         return "\n\n".join((notice, FOUND, *quotes) if quotes else (notice, NOT_FOUND))
 
 

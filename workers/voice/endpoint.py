@@ -21,10 +21,12 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """Of the utterance that started last: samples `start` to `end` (behind its last)."""
+    """Of the utterance that started last: samples `start` to `end` (behind its last). `speech_end`: behind the last
+    that was speech; what follows it is the pause."""
 
     start: int
     end: int
+    speech_end: int
     reason: Literal["pause", "max_length", "forced"]
 
 
@@ -85,7 +87,7 @@ class Endpointer:
         assert self._start is not None
         start, self._start, self._speech_from = self._start, None, None
         self._free_from = self._at
-        return [SpeechEnded(start, self._at, reason)]
+        return [SpeechEnded(start, self._at, self._speech_to, reason)]
 
 
 def _samples(ms: int) -> int:

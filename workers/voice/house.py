@@ -1,5 +1,5 @@
-"""The voice models of this process: chosen by the settings, loaded once, at the voice worker's start or by the first who
-asks."""
+"""The voice models of this process: chosen by the settings, loaded once, at the voice worker's start or by the first
+who asks."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ def speech_emotion() -> SpeechEmotion:
 
 def close() -> None:
     with _lock:
-        spoken = _parts.get("speaker")
+        gone = list(_parts.values())
         _parts.clear()
-    if spoken is not None:
-        spoken.close()
+    for part in gone:
+        if hasattr(part, "close"):
+            part.close()
 
 
 def models_folder(settings: Settings) -> Path:
@@ -60,12 +61,13 @@ def models_folder(settings: Settings) -> Path:
 
 def _transcriber(settings: Settings) -> Transcriber:
     from workers.voice.sphinx import SphinxTranscriber
-    from workers.voice.whisper import WhisperTranscriber
 
     folder = models_folder(settings) / "transcriber"
     if settings.voice_transcriber == "whisper" or (
         settings.voice_transcriber == "auto" and (folder / "model.bin").is_file()
     ):
+        from workers.voice.whisper import WhisperTranscriber
+
         try:
             return WhisperTranscriber(folder, settings.voice_transcribers)
         except BackchannelError as error:

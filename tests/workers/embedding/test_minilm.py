@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,3 +118,21 @@ def test_its_part_of_a_gpu_is_bounded(monkeypatch: pytest.MonkeyPatch, megabytes
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     minilm._bound_gpu(megabytes)
     assert asked == [fraction]
+
+
+def test_bulk_leaves_room_for_searches(embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    forward, seen = embedder._forward, list[tuple[int, int]]()
+
+    def watched(ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.get_num_threads(), ids.shape[0]))
+        return forward(ids, lengths)
+
+    for name, value in {"_forward": watched, "_threads": 3, "_tokens_per_s": 10_000, "_searched_at": -math.inf}.items():
+        monkeypatch.setattr(embedder, name, value)
+    bulk = ["word " * 98] * 8  # 100 tokens each
+    embedder.embed(bulk)
+    embedder.embed(["a question"], urgent=True)
+    embedder.embed(bulk)
+    assert seen == [*[(3, 4)] * 2, (1, 1), *[(2, 1)] * 8]

@@ -56,3 +56,27 @@ def test_closed() -> None:
     turns.close()
     with pytest.raises(RuntimeError):
         turns.run(lambda: 1)
+
+
+def test_it_is_quiet_after_an_urgent_one_but_not_for_ever() -> None:
+    quiet = OneAtATime("test", quiet_s=0.1)
+    first, began, bulk = quiet.run(time.monotonic), list[float](), threading.Event()
+    asked = quiet.run(time.monotonic, urgent=True)
+
+    def begin() -> None:
+        began.append(quiet.run(time.monotonic))
+        bulk.set()
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    while not bulk.is_set():  # the test ends: it has its turn among urgent ones that never stop
+        quiet.run(time.monotonic, urgent=True)
+    thread.join(20)
+    quiet.close()
+    assert began[0] >= min(asked + 0.1, first + 0.3)
+
+
+def test_without_urgent_ones_nothing_waits() -> None:
+    quiet = OneAtATime("test", quiet_s=1000.0)
+    assert [quiet.run(lambda number=number: number) for number in range(3)] == [0, 1, 2]  # type: ignore[misc]
+    quiet.close()

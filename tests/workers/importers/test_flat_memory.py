@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.exports import Json, some_conversations
 from tests.exports.big import FORMATS, write_big
 from workers.importers.detect import importer_for
 from workers.ports import ImportedConversation
 
 MEGABYTES = 2
 LIMIT = 1_200_000  # bytes: a window of the file, one conversation, and what is made of it
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[Json]:
+    return some_conversations(300)
 
 
 def peak_of_reading(path: Path) -> tuple[int, int]:
@@ -33,19 +39,21 @@ def peak_of_reading(path: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("source", [*FORMATS, "llm"])
-def test_memory_does_not_grow_with_the_file(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_file(
+    source: str, drawn: list[Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workers.importers.text_window.CHUNK", 1 << 16)
     path = tmp_path / "export"
-    written = write_big(path, source, MEGABYTES)
+    written = write_big(path, source, MEGABYTES, conversations=drawn)
     count, peak = peak_of_reading(path)
     assert (count, peak < LIMIT) == (written, True), peak
 
 
-def test_nor_with_what_a_zip_unpacks_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_with_what_a_zip_unpacks_to(drawn: list[Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.importers.text_window.CHUNK", 1 << 16)
     monkeypatch.setattr("workers.importers.archive.MAX_DIRECTORY", 1 << 16)
     path, packed = tmp_path / "export", tmp_path / "export.zip"
-    written = write_big(path, "chatgpt", MEGABYTES)
+    written = write_big(path, "chatgpt", MEGABYTES, conversations=drawn)
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(path, "conversations.json")
     count, peak = peak_of_reading(packed)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +101,12 @@ def test_tools_and_pictures_are_refused() -> None:
     ):
         with pytest.raises(Unusable):
             collect(MODEL, asked)
+
+
+def test_who_listens_hears_the_best_quotes_first_and_no_instructions() -> None:
+    spoken = replace(request("When do zebras migrate?"), work_class="voice")
+    answer = collect(MODEL, spoken).text.split("\n\n")
+    assert (answer[0], answer[-1]) == ("> Zebras migrate in June.\n>\n> — Animals", NOTICE)
+    assert len(answer) <= 3
+    nothing = replace(request("When do zebras migrate?", ()), work_class="voice")
+    assert collect(MODEL, nothing).text == f"{NOT_FOUND}\n\n{NOTICE}"

@@ -61,7 +61,8 @@ def pitch(samples: Samples) -> int:
     ("kind", "codec", "rate", "channels"),
     [
         ("wav", "pcm_s16le", 44_100, 2), ("wav", "pcm_f32le", 8_000, 1), ("mp3", "libmp3lame", 44_100, 2),
-        ("mp4", "aac", 44_100, 1), ("ogg", "libopus", 48_000, 2), ("webm", "libopus", 48_000, 1), ("flac", "flac", 96_000, 2),
+        ("mp4", "aac", 44_100, 1), ("ogg", "libopus", 48_000, 2), ("webm", "libopus", 48_000, 1),
+        ("flac", "flac", 96_000, 2),
     ],
 )  # fmt: skip
 def test_every_kind(hear: Hear, tmp_path: Path, kind: str, codec: str, rate: int, channels: int) -> None:
@@ -113,7 +114,8 @@ def test_holes_in_a_file_are_told(hear: Hear, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0", b"hello", b"<html></html>", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n",
+    [b"", b"\0", b"hello", b"<html></html>", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", 
+     b"ffconcat version 1.0\nfile /etc/passwd\n",
      b"%PDF-1.4", b"PK\x03\x04" * 50, b"\x89PNG\r\n\x1a\n" * 20],
 )  # fmt: skip
 def test_what_is_no_sound_is_told(hear: Hear, content: bytes) -> None:
@@ -157,12 +159,9 @@ def test_a_small_file_of_an_endless_sound(hear: Hear, tmp_path: Path) -> None:
     """A sample a second: each becomes 16,000."""
     slow = bytearray(write_wav(np.zeros(100_000, np.int16), 16_000))
     slow[24:32] = struct.pack("<II", 1, 2)
-    try:
-        _, file = hear(bytes(slow), max_audio_s=120)
-    except Unusable as error:
-        assert error.detail.endswith(".")
-    else:
-        assert file.seconds <= 120
+    _, file = hear(bytes(slow), max_audio_s=120)
+    assert file.seconds == 120
+    assert file.problem == "Only the first 2 minutes of the file were heard."
 
 
 @pytest.mark.parametrize("rate", [0, 2**32 - 1])

@@ -1,0 +1,437 @@
+"""Recordings become text and texts recordings: each once, whatever is killed, and stopped within an utterance."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+import redis
+
+from config.queues import Kind
+from config.settings import get_settings, reset_settings
+from storage import blobs
+from storage.events import EventLog
+from tasks import speech
+from tasks.base import bury_or_put_back, run_job
+from tasks.leases import Leases
+from tasks.speech import FEED, SAVE_S
+from tests import factories
+from tests.tasks.test_chats import Killed, kill
+from tests.workers.voice.spoken import noise, say, silence, together
+from workers.voice import house
+from workers.voice.ports import HEARING_RATE, Samples, Transcript
+from workers.voice.speaker import load_speaker
+from workers.voice.wav import read_wav, write_wav
+
+pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis")
+
+Json = dict[str, Any]
+SENTENCES = "This is the first sentence. Here comes another one! Do you hear the third? And that was all."
+
+
+def nothing(*_: object) -> None:
+    """To be done in between."""
+
+
+class Counting:
+    """Hears how long it was spoken, in words: the same for the same sound."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []  # samples of each utterance that was finished
+        self.phrases: Sequence[str] = ()
+        self.between: Callable[[int], None] = nothing  # told how many were finished, at each feed
+        self.says: Callable[[int], str] = "{} samples".format
+        self.open = 0
+
+    def utterance(self, phrases: Sequence[str] = ()) -> _Listening:
+        self.phrases = phrases
+        return _Listening(self)
+
+
+class _Listening:
+    def __init__(self, transcriber: Counting) -> None:
+        self._transcriber, self._samples = transcriber, 0
+        transcriber.open += 1
+
+    def feed(self, samples: Samples) -> str | None:
+        assert len(samples) <= FEED
+        self._transcriber.between(len(self._transcriber.heard))
+        self._samples += len(samples)
+        return None
+
+    def finish(self) -> Transcript:
+        self._transcriber.heard.append(self._samples)
+        return Transcript(self._transcriber.says(self._samples), 0.5, "counting/1")
+
+    def close(self) -> None:
+        self._transcriber.open -= 1
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
+    transcriber = Counting()
+    monkeypatch.setitem(house._parts, "transcriber", transcriber)
+    yield transcriber
+    assert transcriber.open == 0
+
+
+@pytest.fixture(scope="module")
+def speaker() -> Iterator[Any]:
+    made = load_speaker(get_settings().data_dir, "espeak")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def aloud(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setitem(house._parts, "speaker", speaker)
+    return speaker
+
+
+@pytest.fixture(scope="module")
+def five() -> Samples:
+    """Five utterances with pauses."""
+    said = say("one two", "three four five", "six", "seven eight", "nine ten eleven twelve")
+    return together(silence(0.5), *(piece for one in said for piece in (one, silence(1.2))))
+
+
+def brought(samples: Samples, **given: Any) -> str:
+    digest, _ = blobs.store(io.BytesIO(write_wav(samples, HEARING_RATE)), 1 << 30)
+    return factories.job(Kind.TRANSCRIBE, input={"blob": digest, **given})
+
+
+def ordered(text: str = SENTENCES, **given: Any) -> str:
+    return factories.job(Kind.SPEAK, input={"text": text, **given})
+
+
+def result_of(job_id: str) -> Json:
+    job = factories.load(job_id)
+    assert job.status == "succeeded", job.error
+    assert job.result is not None
+    return job.result
+
+
+def failed(job_id: str) -> Json:
+    job = factories.load(job_id)
+    assert job.status == "failed", job.result
+    assert job.error is not None
+    return job.error
+
+
+def events(url: str, job_id: str, *kinds: str) -> list[Json]:
+    found = [orjson.loads(event.json) for event in EventLog(redis.Redis.from_url(url)).read(job_id)]
+    return [event for event in found if not kinds or event["type"] in kinds]
+
+
+def bare(event: Json) -> Json:
+    return {name: event[name] for name in ("start_ms", "end_ms", "text", "confidence")}
+
+
+def heard_alike(one: Json, other: Json) -> bool:
+    """espeak-ng says a text a little otherwise after another one."""
+    (first, rate), (second, also) = (read_wav(blobs.path(each["blob"])) for each in (one, other))
+    return rate == also and len(first) == pytest.approx(len(second), rel=0.02)
+
+
+# --- transcribing
+
+
+def test_a_recording_is_heard_utterance_by_utterance(counting: Counting, five: Samples, clean_redis: str) -> None:
+    job_id = brought(five)
+    run_job(job_id)
+    result = result_of(job_id)
+    segments = result["segments"]
+    assert len(segments) == len(counting.heard) == 5
+    assert result["text"] == " ".join(one["text"] for one in segments)
+    assert (result["backend"], result["confidence"], result["problem"]) == ("counting/1", 0.5, None)
+    assert result["duration_ms"] == pytest.approx(len(five) * 1000 / HEARING_RATE, abs=2)
+    spans = [(one["start_ms"], one["end_ms"]) for one in segments]
+    assert all(start < end for start, end in spans)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    told = events(clean_redis, job_id, "item")
+    assert [bare(event) for event in told] == segments
+    assert [event["item_index"] for event in told] == list(range(5))
+    progress = events(clean_redis, job_id, "progress")
+    assert (progress[-1]["done"], progress[-1]["total"], progress[-1]["unit"]) == (
+        round(result["duration_ms"] / 1000), round(result["duration_ms"] / 1000), "seconds",
+    )  # fmt: skip
+    assert [event["done"] for event in progress] == sorted({event["done"] for event in progress})
+
+
+def test_segments_stand_where_the_speech_does(counting: Counting) -> None:
+    (said,) = say("seven eight nine")
+    job_id = brought(together(silence(2), said, silence(2)))
+    run_job(job_id)
+    (segment,) = result_of(job_id)["segments"]
+    assert 1500 <= segment["start_ms"] <= 2300
+    assert 2000 + len(said) / 16 - 400 <= segment["end_ms"] <= 2000 + len(said) / 16 + 200
+
+
+@pytest.mark.parametrize("sound", [silence(3), noise(3), silence(0.01)], ids=["silence", "noise", "a click"])
+def test_where_nobody_speaks_nothing_is_said(counting: Counting, sound: Samples) -> None:
+    job_id = brought(sound)
+    run_job(job_id)
+    result = result_of(job_id)
+    assert (result["text"], result["segments"], result["confidence"], result["backend"]) == ("", [], None, "counting")
+
+
+def test_what_was_not_understood_is_no_segment(counting: Counting, five: Samples) -> None:
+    counting.says = lambda samples: "" if len(counting.heard) == 3 else f"{samples}"
+    job_id = brought(five)
+    run_job(job_id)
+    assert len(result_of(job_id)["segments"]) == 4
+
+
+def test_endless_speech_is_cut(counting: Counting, five: Samples, settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("VOICE_MAX_UTTERANCE_S", "2")
+    reset_settings()
+    (long,) = say("a b c d e f g h i j k l m n o p q r s t u v w x y z")
+    run_job(job_id := brought(together(long, silence(1))))
+    assert max(counting.heard) <= 2.1 * HEARING_RATE
+    assert sum(counting.heard) >= len(long) - HEARING_RATE // 2, "nothing between two cuts is lost"
+    assert len(result_of(job_id)["segments"]) == len(counting.heard) > 2
+
+
+def test_a_closed_grammar_is_passed_on(counting: Counting, five: Samples) -> None:
+    run_job(brought(five, phrases=["one two", "six"]))
+    assert counting.phrases == ["one two", "six"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 4])
+def test_a_killed_worker_is_followed_by_one_that_goes_on(
+    counting: Counting, five: Samples, clean_redis: str, at: int
+) -> None:
+    run_job(whole := brought(five))
+    expected = result_of(whole)
+    counting.heard.clear()
+    counting.between = lambda finished: kill() if finished == at else None
+    job_id = brought(five)
+    with pytest.raises(Killed):
+        run_job(job_id)
+    assert len(counting.heard) == at
+    counting.between = nothing
+    bury_or_put_back(factories.load(job_id))
+    run_job(job_id)
+    assert result_of(job_id) == expected
+    assert len(counting.heard) == 5, "nothing was heard twice"
+    assert [bare(event) for event in events(clean_redis, job_id, "item")] == expected["segments"]
+
+
+def test_what_was_told_and_not_kept_is_not_told_again(counting: Counting, five: Samples, clean_redis: str) -> None:
+    counting.between = lambda finished: kill() if finished == 3 else None
+    job_id = brought(five)
+    with pytest.raises(Killed):
+        run_job(job_id)
+    kept = factories.load(job_id).checkpoint
+    assert kept is not None
+    factories.change(job_id, checkpoint={name: kept[name] for name in ("seconds", "problem")})
+    counting.between = nothing
+    bury_or_put_back(factories.load(job_id))
+    run_job(job_id)
+    told = events(clean_redis, job_id, "item")
+    assert [bare(event) for event in told] == result_of(job_id)["segments"]
+    assert len(counting.heard) == 3 + 5
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_an_emptied_redis_in_the_middle(counting: Counting, five: Samples, clean_redis: str, attempts: int) -> None:
+    def between(finished: int) -> None:
+        if finished == 3:
+            counting.between = nothing
+            redis.Redis.from_url(clean_redis).flushall()
+            if attempts == 2:
+                kill()
+
+    counting.between = between
+    job_id = brought(five)
+    if attempts == 2:
+        with pytest.raises(Killed):
+            run_job(job_id)
+        bury_or_put_back(factories.load(job_id))
+    run_job(job_id)
+    after = events(clean_redis, job_id)
+    assert after[0]["type"] == "reset"
+    assert [bare(event) for event in after if event["type"] == "item"] == result_of(job_id)["segments"]
+
+
+def test_a_cancel_is_effective_within_an_utterance(counting: Counting, held: Leases) -> None:
+    fed = []
+
+    def between(_finished: int) -> None:
+        fed.append(1)
+        if len(fed) == 2:
+            next(iter(held._runs.values())).cancel_requested.set()
+
+    (long,) = say("a b c d e f g h i j k l m n o p q r s t u v w x y z")
+    counting.between = between
+    job_id = brought(together(long, silence(1)))
+    run_job(job_id)
+    assert factories.load(job_id).status == "cancelled"
+    assert (len(fed), counting.heard) == (2, [])
+
+
+def test_a_worker_that_stops_hands_it_over(counting: Counting, five: Samples, held: Leases) -> None:
+    counting.between = lambda finished: held.stopping.set() if finished == 2 else None
+    job_id = brought(five)
+    run_job(job_id)
+    assert (factories.load(job_id).status, factories.load(job_id).failures) == ("queued", 0)
+    held.stopping.clear()
+    counting.between = nothing
+    run_job(job_id)
+    assert len(result_of(job_id)["segments"]) == 5
+
+
+def test_a_recording_that_is_too_long_is_refused_before_it_is_heard(
+    counting: Counting, settings: pytest.MonkeyPatch
+) -> None:
+    settings.setenv("VOICE_MAX_FILE_MIN", "1")
+    reset_settings()
+    fits, long = brought(silence(60)), brought(silence(60.5))
+    run_job(fits)
+    assert result_of(fits)["duration_ms"] == 60_000
+    run_job(long)
+    assert (failed(long)["code"], failed(long)["retryable"]) == ("too_large", False)
+    assert failed(long)["message"].endswith(".")
+
+
+def test_what_is_no_sound_fails_with_a_sentence(counting: Counting) -> None:
+    digest, _ = blobs.store(io.BytesIO(b"no sound at all" * 100), 1 << 20)
+    job_id = factories.job(Kind.TRANSCRIBE, input={"blob": digest})
+    run_job(job_id)
+    error = failed(job_id)
+    assert (error["code"], error["retryable"]) == ("unprocessable", False)
+    assert "/" not in error["message"]
+
+
+def test_of_a_damaged_file_what_there_is(counting: Counting, five: Samples) -> None:
+    wav = write_wav(five, HEARING_RATE)
+    digest, _ = blobs.store(io.BytesIO(wav[: len(wav) // 2]), 1 << 30)
+    job_id = factories.job(Kind.TRANSCRIBE, input={"blob": digest})
+    run_job(job_id)
+    result = result_of(job_id)
+    assert 0 < len(result["segments"]) < 5
+
+
+def test_the_embedded_recogniser_hears_a_closed_grammar(settings: pytest.MonkeyPatch) -> None:
+    sphinx = pytest.importorskip("workers.voice.sphinx")
+    settings.setitem(house._parts, "transcriber", sphinx.SphinxTranscriber(1))
+    phrases = ["open the door", "close the window", "stop the music"]
+    said = together(*(piece for one in say(*phrases) for piece in (silence(1), one, silence(1))))
+    run_job(job_id := brought(said, phrases=phrases))
+    result = result_of(job_id)
+    assert [one["text"] for one in result["segments"]] == phrases
+    assert 0 < result["confidence"] <= 1
+
+
+# --- speaking
+
+
+def test_a_text_is_spoken(aloud: Any, clean_redis: str) -> None:
+    run_job(job_id := ordered())
+    result = result_of(job_id)
+    assert (result["backend"], result["voice"], result["sample_rate"]) == (
+        aloud.name, aloud.voices[0], aloud.sample_rate,
+    )  # fmt: skip
+    assert result["links"] == {"audio": f"/api/voice/speech/{job_id}"}
+    wav = blobs.path(result["blob"])
+    assert wav.stat().st_size == result["size"]
+    samples, rate = read_wav(wav)
+    assert (rate, len(samples) * 1000 // rate) == (result["sample_rate"], result["duration_ms"])
+    assert result["duration_ms"] > 4000
+    assert np.abs(samples).max() > 3000
+    told = [(event["done"], event["total"], event["unit"]) for event in events(clean_redis, job_id, "progress")]
+    assert told == [(number, 4, "sentences") for number in (1, 2, 3, 4)]
+
+
+def test_the_rate_the_voice_and_the_speed_are_what_was_asked_for(aloud: Any) -> None:
+    run_job(plain := ordered())
+    run_job(other := ordered(voice=aloud.voices[1], speed=2.0, sample_rate=8000))
+    slow, fast = result_of(plain), result_of(other)
+    assert (fast["voice"], fast["sample_rate"]) == (aloud.voices[1], 8000)
+    assert read_wav(blobs.path(fast["blob"]))[1] == 8000
+    assert fast["duration_ms"] < 0.7 * slow["duration_ms"]
+
+
+@pytest.mark.parametrize(
+    ("text", "more"), [("🙂 …", {}), ("* * *", {}), ("Hello.", {"voice": "nobody"})]
+)
+def test_what_cannot_be_said_is_told(aloud: Any, text: str, more: Json) -> None:
+    run_job(job_id := ordered(text, **more))
+    assert (failed(job_id)["code"], failed(job_id)["retryable"]) == ("unprocessable", False)
+
+
+class Interrupting:
+    """A speaker that is interrupted in the middle of a sentence."""
+
+    def __init__(self, speaker: Any) -> None:
+        self._speaker = speaker
+        self.name, self.voices, self.sample_rate = speaker.name, speaker.voices, speaker.sample_rate
+        self.said: list[str] = []
+        self.between: Callable[[str], None] = nothing
+
+    def speak(self, text: str, voice: str | None = None, speed: float = 1.0) -> Iterator[Samples]:
+        self.said.append(text)
+        for samples in self._speaker.speak(text, voice, speed):
+            self.between(text)
+            yield samples
+
+
+@pytest.fixture
+def interrupting(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> Interrupting:
+    made = Interrupting(speaker)
+    monkeypatch.setitem(house._parts, "speaker", made)
+    monkeypatch.setattr(speech, "SAVE_S", 0.0)
+    assert SAVE_S > 0
+    return made
+
+
+@pytest.mark.parametrize("word", ["first", "third", "all"])
+def test_a_killed_worker_is_followed_by_one_that_speaks_on(interrupting: Interrupting, word: str) -> None:
+    run_job(whole := ordered(sample_rate=16_000))
+    expected = result_of(whole)
+    interrupting.said.clear()
+    interrupting.between = lambda text: kill() if word in text else None
+    job_id = ordered(sample_rate=16_000)
+    with pytest.raises(Killed):
+        run_job(job_id)
+    interrupting.between = nothing
+    bury_or_put_back(factories.load(job_id))
+    run_job(job_id)
+    assert len(interrupting.said) == 5, "only the sentence in whose middle it died is said again"
+    assert heard_alike(result_of(job_id), expected)
+
+
+def test_what_was_removed_meanwhile_is_spoken_again(interrupting: Interrupting) -> None:
+    interrupting.between = lambda text: kill() if "third" in text else None
+    job_id = ordered()
+    with pytest.raises(Killed):
+        run_job(job_id)
+    assert blobs.purge(set(), older_than_s=0, now_s=2e9) == 2
+    interrupting.between = nothing
+    bury_or_put_back(factories.load(job_id))
+    run_job(job_id)
+    run_job(whole := ordered())
+    assert heard_alike(result_of(job_id), result_of(whole))
+
+
+def test_a_cancel_stops_the_speaker(interrupting: Interrupting, held: Leases) -> None:
+    def between(text: str) -> None:
+        if "another" in text:
+            next(iter(held._runs.values())).cancel_requested.set()
+
+    interrupting.between = between
+    run_job(job_id := ordered())
+    assert factories.load(job_id).status == "cancelled"
+    assert len(interrupting.said) == 2
+
+
+def test_a_long_text_is_spoken_to_its_end(aloud: Any) -> None:
+    run_job(job_id := ordered("Yes, this is so. " * 200))
+    assert result_of(job_id)["duration_ms"] > 100_000
