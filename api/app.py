@@ -81,14 +81,15 @@ def create_app() -> Litestar:
     providers(settings)  # a MODELS_FILE that cannot be used stops the process here, not the first who asks
     imports = Router("/", route_handlers=[ImportController], request_max_body_size=(settings.max_upload_mb + 1) * MIB)
     files = Router("/", route_handlers=[FileController, upload], request_max_body_size=(settings.max_file_mb + 1) * MIB)
-    speech = Router("/", route_handlers=[SpeechController], request_max_body_size=(settings.voice_max_file_mb + 1) * MIB)
+    sound_mb = settings.voice_max_file_mb + 1
+    speech = Router("/", route_handlers=[SpeechController], request_max_body_size=sound_mb * MIB)
     app = Litestar(
         route_handlers=[
             root, health, status, JobController, job_events, job_socket, voice_socket, ChatController,
             ConversationController, ModelController, SummaryController, imports, import_link, export, search,
             rag_search, openapi_json, redoc, docs_asset,
-            files, speech, signed_file, image, DraftController, ProjectController, PromptController, LlmDefaultController,
-            FaithhController, ClarityController, PocketChatController, AdminController,
+            files, speech, signed_file, image, DraftController, ProjectController, PromptController,
+            LlmDefaultController, FaithhController, ClarityController, PocketChatController, AdminController,
             *SIGN_IN, import_from_slack,
         ],
         middleware=[gate],

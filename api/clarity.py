@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import redis
@@ -9,6 +11,7 @@ from litestar import Controller, Response, delete, get, post
 from litestar.params import FromPath, Parameter
 
 from api import sessions
+from api.files import address_here
 from api.intake import AnyRequest, chat_builder, submit
 from api.schemas import MAX_OFFSET, TextChatIn
 from api.threads import reading as in_thread
@@ -17,7 +20,7 @@ from api.views import iso
 from api.waiting import preference, respond
 from config.queues import Kind
 from config.settings import get_settings
-from storage import conversations, emotions, messages, presence, users
+from storage import conversations, emotions, messages, presence, spoken, users
 from storage.database import Session, reading, transaction
 from storage.tables import Job, Message, utcnow
 
@@ -30,8 +33,7 @@ class ClarityController(Controller):
 
     @get("/health", summary="Are the models loaded?")
     async def health(self) -> Json:
-        loaded = await in_thread(_models_loaded)
-        return {"status": "healthy", "models_loaded": loaded, "timestamp": iso(utcnow())}
+        return {"status": "healthy", **await in_thread(_models), "timestamp": iso(utcnow())}
 
     @post("/sessions", status_code=201, summary="Open a conversation and make it the current one")
     async def open(self, request: AnyRequest) -> Json:
@@ -62,17 +64,26 @@ class ClarityController(Controller):
         return await respond(request, job, wish, _chat_json, cancel_on_disconnect=data.cancel_on_disconnect)
 
 
-def _models_loaded() -> bool:
-    """Whether the workers that answer and search say that theirs are."""
+def _models() -> Json:
+    """As the workers that have them say. Loaded is what is ready; a speaker that failed is not waited for: it is an
+    optional part, and without it everything else is served. Names stay inside: one may be a path."""
+    roles = _ROLES + (_VOICE_ROLES if get_settings().voice_enabled else ())
     try:
         workers = presence.present()
     except redis.RedisError:
-        return False
-    states = {role: worker.models[role]["state"] for worker in workers for role in _ROLES if role in worker.models}
-    return all(states.get(role) == "ready" for role in _ROLES)
+        workers = []
+    told = {role: worker.models[role] for worker in workers for role in roles if role in worker.models}
+    parts = {role: _part_json(told.get(role, {"state": "missing"})) for role in roles}
+    waited_for = [part for role, part in parts.items() if (role, part["state"]) != ("speaker", "failed")]
+    return {"models_loaded": all(part["state"] == "ready" for part in waited_for), "models": parts}
+
+
+def _part_json(told: Json) -> Json:
+    return {"state": told["state"], "detail": told.get("detail")}
 
 
 _ROLES = ("language", "embedding")
+_VOICE_ROLES = ("transcriber", "speaker", "speech_emotion", "voice_activity")
 
 
 def _open(owner_id: str) -> Json:
@@ -86,7 +97,13 @@ def _history(owner_id: str, session_id: str) -> Json:
     with reading() as session:
         conversation = conversations.get(session, session_id, owner_id)
         shown = messages.path(session, session_id)
-    turns = [_turn_json(message) for message in shown if message.role in ("user", "assistant")]
+        sounds = spoken.audio_of(session, session_id)
+    expires = int(time.time()) + get_settings().file_url_s
+    turns = [
+        _turn_json(message, sounds.get(message.id), expires)
+        for message in shown
+        if message.role in ("user", "assistant")
+    ]
     timeline = [
         {"timestamp": turn["timestamp"], "message_id": turn["id"], **turn["emotion"]}
         for turn in turns
@@ -95,13 +112,36 @@ def _history(owner_id: str, session_id: str) -> Json:
     return {**sessions.session_json(conversation), "turns": turns, "emotion_timeline": timeline}
 
 
-def _turn_json(message: Message) -> Json:
+def _turn_json(message: Message, file_id: str | None, expires: int) -> Json:
     return {
         "id": message.id,
         "role": message.role,
         "content": message.content,
-        "emotion": emotions.of(message),
+        "emotion": _emotion_json(message),
+        "voice": _voice_json(message, file_id, expires),
         "timestamp": iso(message.created_at),
+    }
+
+
+def _emotion_json(message: Message) -> Json | None:
+    """An import may have brought anything under its name."""
+    found: Any = emotions.of(message)
+    is_one = isinstance(found, dict) and isinstance(found.get("primary_emotion"), str) and "confidence" in found
+    return found if is_one else None
+
+
+def _voice_json(message: Message, file_id: str | None, expires: int) -> Json | None:
+    """`file_id`: of its sound, where that is kept."""
+    found: Any = spoken.of(message)
+    ms = found.get("duration_ms") if isinstance(found, dict) else None
+    if not isinstance(ms, int):
+        return None
+    return {
+        "file_id": file_id,
+        "duration_ms": ms,
+        "audio_url": address_here(file_id, expires) if file_id else None,
+        "expires_at": iso(datetime.fromtimestamp(expires, UTC)) if file_id else None,
+        "interrupted": "interrupted" in message.parts,
     }
 
 

@@ -192,7 +192,7 @@ def speak(run: JobRun) -> Outcome:
 
 
 class Recording:
-    """What is spoken lies in blobs of bare samples until it is whole; nobody needs them then, and upkeep removes them."""
+    """What is spoken lies in blobs of bare samples until it is whole; later upkeep removes them."""
 
     def __init__(self, run: JobRun) -> None:
         self._run, self._kept = run, Checkpoint(run)

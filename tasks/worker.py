@@ -129,6 +129,8 @@ def _open_the_ear(me: WorkerPresence) -> None:
             if detail is None
             else {"name": "default", "state": "failed", "detail": detail}
         )
+        if role == "speaker" and detail is None:
+            me.models[role]["voices"] = list(house.speaker().voices)
         _leases.tell()
     log.info(f"[{len(parts) + 1}/{len(parts) + 1}] the language model is served by the generate worker")
     if me.models["voice_activity"]["state"] == me.models["transcriber"]["state"] == "ready":

@@ -130,7 +130,7 @@ class SessionList(Paged):
 class Voice(TypedDict):
     file_id: Annotated[Id | None, eg("019a9c5e-7d3a-7c41-b2a7-0c5d1f8e9a10", "Null where the sound is not kept")]
     duration_ms: Milliseconds
-    audio_url: Annotated[str | None, eg("/api/files/019a9c5e-7d3a-7c41-b2a7-0c5d1f8e9a10?expires=1795254600&signature=…")]
+    audio_url: Annotated[str | None, eg("/api/files/019a9c5e-…?expires=1795254600&signature=…")]
     expires_at: Annotated[Time | None, eg("2026-11-21T09:35:00.000Z", "When the address does")]
     interrupted: Annotated[bool, eg(False, "Somebody talked over it: it says what was heard")]
 

@@ -17,26 +17,45 @@ from storage.database import transaction
 from storage.presence import WorkerPresence
 from storage.tables import LOCAL_OWNER, Conversation
 from tests import factories
-from tests.api.conftest import Listening
+from tests.api.conftest import Listening, Start
 from tests.api.helpers import fields, newest_job, problem, work
 
 Client = TestClient[Litestar]
 CALM = {"primary_emotion": "neutral", "confidence": 0.8, "scores": {"neutral": 0.8, "joy": 0.2}, "backend": "test"}
 
 
-def ready(role: str, state: str = "ready") -> WorkerPresence:
-    return WorkerPresence(role, ["chat" if role == "language" else "search"], 1, models={role: {"state": state}})
+def ready(role: str, state: str = "ready", **more: str) -> WorkerPresence:
+    return WorkerPresence(role, [role], 1, models={role: {"state": state, **more}})
 
 
-def test_health_tells_whether_the_models_are_loaded(client: Client) -> None:
+def test_health_tells_whether_the_models_are_loaded(start: Start) -> None:
+    client = start(VOICE_ENABLED="false")
     body = client.get("/api/health").json()
-    assert body.keys() == {"status", "models_loaded", "timestamp"}
+    assert body.keys() == {"status", "models_loaded", "models", "timestamp"}
     assert (body["status"], body["models_loaded"]) == ("healthy", False)
+    assert body["models"] == {part: {"state": "missing", "detail": None} for part in ("language", "embedding")}
     presence.report(ready("language"))
     presence.report(ready("embedding", "loading"))
     assert client.get("/api/health").json()["models_loaded"] is False
     presence.report(ready("embedding"))
     assert client.get("/api/health").json()["models_loaded"] is True
+
+
+@pytest.mark.parametrize(
+    ("role", "loaded"),
+    [("transcriber", False), ("speech_emotion", False), ("voice_activity", False), ("speaker", True)],
+)
+def test_only_the_speaker_is_no_reason_to_wait(client: Client, role: str, loaded: bool) -> None:
+    for part in ("language", "embedding", "transcriber", "speaker", "speech_emotion", "voice_activity"):
+        presence.report(ready(part))
+    assert client.get("/api/health").json()["models_loaded"] is True
+    presence.report(ready(role, "loading"))
+    assert client.get("/api/health").json()["models_loaded"] is False
+    presence.report(ready(role, "failed", name="/secret/path", detail="It is not installed."))
+    body = client.get("/api/health").json()
+    assert (body["models_loaded"], body["models"][role]) == (
+        loaded, {"state": "failed", "detail": "It is not installed."},
+    )  # fmt: skip
 
 
 def test_a_session_from_its_beginning_to_its_end(live: Listening, meanwhile: Callable[..., Future[Any]]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from config import voice_models
 from config.catalogue import models_dir, origin_file
 from config.queues import Kind
 from config.settings import get_settings
@@ -283,11 +284,24 @@ def test_a_model_that_cannot_be_loaded_is_a_sentence_in_the_answer(client: Clien
     assert "broken" in error["message"]
 
 
+def test_parts_of_the_voice_are_listed(client: Client) -> None:
+    assert client.get("/api/models").json()["voice"] == []
+    place = voice_models.folder(get_settings(), "speaker")
+    place.mkdir(parents=True)
+    (place / "amy.onnx").write_bytes(b"1234")
+    assert client.get("/api/models").json()["voice"] == [
+        {"part": "speaker", "name": "speaker", "repo": None, "bytes": 4}
+    ]
+    (place / voice_models.ORIGIN).write_text('{"name": "amy", "repo": "o/r"}')
+    (told,) = client.get("/api/models").json()["voice"]
+    assert (told["name"], told["repo"]) == ("amy", "o/r")
+
+
 # --- pulling, for who may
 
 
 def test_a_pull_is_one_at_a_time(client: Client) -> None:
-    for model in ("o/r", "o/r:Q8_0", ""):
+    for model in ("o/r", "o/r:Q8_0", "", "voice", "voice:speaker"):
         response = client.post("/api/jobs", json={"kind": "pull", "input": {"model": model}})
         assert response.status_code == 202
     assert {job.serial_key for job in factories.all_jobs(Kind.PULL)} == {"pull"}
@@ -301,7 +315,7 @@ def test_who_is_no_admin_is_refused(client: Client) -> None:
     assert factories.all_jobs() == []
 
 
-@pytest.mark.parametrize("model", ["x", "https://host/o/r", "o/r?x", "o/r:a b"])
+@pytest.mark.parametrize("model", ["x", "https://host/o/r", "o/r?x", "o/r:a b", "voices", "voice:", "voice:x"])
 def test_what_is_no_name_on_the_hub(client: Client, model: str) -> None:
     problem(client.post("/api/jobs", json={"kind": "pull", "input": {"model": model}}), 422)
 

@@ -24,6 +24,9 @@ from schemathesis.specs.openapi.checks import (
 from api.auth import PUBLIC_PATHS, SIGN_IN_PATHS
 from api.openapi.document import document
 from config.queues import Kind
+from storage.database import transaction
+from storage.project_tables import FileAttachment
+from storage.tables import LOCAL_OWNER
 from tests import factories
 from tests.api.conftest import Listen, Listening
 
@@ -51,6 +54,14 @@ def known_ids() -> dict[str, list[str]]:
     """Of what is there, so that more than 404 is seen."""
     conversation = factories.conversation()
     factories.question(conversation, "How do I prune roses?")
+    with transaction() as session:
+        file = FileAttachment(
+            owner_id=LOCAL_OWNER, conversation_id=conversation, filename="a.txt", file_size=1, file_type="text/plain",
+            digest="0" * 64,
+        )  # fmt: skip
+        session.add(file)
+        session.flush()
+        file_id = file.id
     ended = factories.job(Kind.NOOP)
     claimed = factories.claim(ended)
     assert claimed is not None
@@ -58,6 +69,7 @@ def known_ids() -> dict[str, list[str]]:
     return {
         "conversation_id": [conversation],
         "session_id": [conversation],
+        "file_id": [file_id],
         "job_id": [ended],
         "prompt_type": ["chat", "project_draft"],
     }
@@ -85,7 +97,8 @@ def kinds(operation: Any, ids: dict[str, list[str]]) -> Iterator[st.SearchStrate
     name = f"{operation.method.upper()} {operation.path}"
     fixed = {"headers": {"Prefer": "respond-async"}} if name in STREAMS else {}
     yield operation.as_strategy(GenerationMode.POSITIVE, **fixed)
-    yield operation.as_strategy(GenerationMode.NEGATIVE, **fixed)
+    if operation.body or operation.query:  # else there is little that could be wrong, and long looking for it
+        yield operation.as_strategy(GenerationMode.NEGATIVE, **fixed)
     known = {one.name: st.sampled_from(ids[one.name]) for one in operation.path_parameters if one.name in ids}
     if known:
         there = st.fixed_dictionaries(known)
@@ -123,7 +136,7 @@ def test_no_failure_and_no_answer_that_is_not_told(listen: Listen) -> None:
 
     wrong = walk(listen(**HASTY), check, EXAMPLES)
     assert not wrong, "\n\n".join(wrong)
-    assert sent.keys() >= {200, 201, 202, 204, 307, 400, 404, 409, 415, 422}, sent
+    assert sent.keys() >= {200, 201, 202, 204, 400, 404, 409, 415, 422}, sent
 
 
 def test_nobody_is_let_in_without_signing_in(listen: Listen) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from config import voice_models
 from config.catalogue import models_dir
 from config.settings import get_settings, reset_settings
 from storage import llm_defaults, users
@@ -140,6 +141,40 @@ def test_pull_without_a_name_says_what_it_takes(stand_in: StandIn, run: Run, set
 def test_pull_as_json(stand_in: StandIn, run: Run) -> None:
     stand_in.scripts = [[*PULLING, {"type": "done", "response": RESULT}]]
     assert json.loads(run("models", "pull", "o/r", "--json").stdout) == RESULT
+
+
+def test_pull_the_voice(stand_in: StandIn, run: Run) -> None:
+    parts = [{"part": "speaker", **RESULT, "name": "amy"}, {"part": "emotion", **RESULT, "fetched_bytes": 0}]
+    result = {"name": "voice", "parts": parts, "bytes": 2_200_000_000, "fetched_bytes": 1_100_000_000}
+    stand_in.scripts = [[*PULLING, {"type": "done", "response": result}]]
+    done = run("models", "pull", "voice")
+    assert done.stdout == (
+        f"speaker amy is here: 1.1 GB, SHA-256 {'ab' * 32}.\n"
+        f"emotion m-Q4_0 was here already: 1.1 GB, SHA-256 {'ab' * 32}.\n"
+    )
+    assert "when the server is started again" in done.stderr
+    assert stand_in.asked("POST /api/jobs")[0].body["input"] == {"model": "voice"}
+
+
+def test_parts_of_the_voice_are_listed_and_removed(nobody: str, run: Run) -> None:
+    places = [voice_models.folder(get_settings(), part) for part in ("speaker", "emotion")]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "amy.onnx").write_bytes(b"12" * 1_000)
+        (place / "config.json").write_bytes(b"")
+    (places[0] / voice_models.ORIGIN).write_text('{"name": "amy\x1b", "repo": "o/r"}'.replace("\x1b", "\\u001b"))
+    output = run("models", "list", "--url", nobody).stdout
+    for word in ("speaker", "amy", "2.0 kB", "o/r", "emotion"):
+        assert word in output
+    assert "\x1b" not in output
+    places[0].with_name("speaker.part").mkdir()
+    assert "2.0 kB are free again" in run("models", "remove", "voice:speaker", "--yes").stdout
+    assert [path.name for path in places[0].parent.iterdir()] == ["emotion"]
+    assert json.loads(run("models", "remove", "voice", "--yes", "--json").stdout)["files"] == [
+        "amy.onnx",
+        "config.json",
+    ]
+    assert "Nothing of voice was pulled" in run("models", "remove", "voice", "--yes").stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,9 @@
-"""What the words say and how they sound, weighed by how sure each is. Pure."""
+"""What somebody feels, from the words and from the voice. Pure.
+
+Words are believed as far as the transcript is sure of them. A voice tells how stirred up somebody is, not whether by
+joy or by anger: it only decides between feelings that are equally pleasant, so that what the words share out to the
+unpleasant ones, say, is theirs afterwards, too.
+"""
 
 from __future__ import annotations
 
@@ -9,72 +14,79 @@ from typing import Any
 from workers.ports import Feeling
 from workers.voice.ports import Prosody
 
-# How lively a voice is that feels so, -1..1; a label that is not here is left where the words put it.
-AROUSAL = {"anger": 0.7, "fear": 0.5, "joy": 0.5, "surprise": 0.6, "disgust": 0.1, "neutral": -0.1, "sadness": -0.6}
-_WIDTH = 0.8  # of what fits an arousal
-_NEUTRAL = "neutral"
+NEUTRAL = "neutral"
+# How far a voice that is quite stirred and quite sure multiplies the share of the most stirred feeling.
+STRENGTH = 1.2
+# How stirred up people are who feel so, -1..1, beside feelings as pleasant as theirs. Others are left as they are.
+AROUSAL: tuple[dict[str, float], ...] = (
+    {
+        "anger": 1.0, "annoyance": 0.4, "disapproval": 0.0, "disgust": 0.0, "fear": 0.5, "nervousness": 0.4,
+        "sadness": -1.0, "grief": -0.7, "disappointment": -0.6, "remorse": -0.6, "embarrassment": 0.0,
+    },
+    {
+        "joy": 0.5, "excitement": 1.0, "amusement": 0.5, "admiration": 0.2, "love": 0.1, "gratitude": -0.1,
+        "approval": -0.2, "caring": -0.3, "optimism": 0.1, "pride": 0.3, "relief": -0.7,
+    },
+    {"surprise": 1.0, "confusion": 0.1, "curiosity": 0.3, "realization": 0.0, "desire": 0.3, NEUTRAL: -0.5},
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Fused:
+    """`confidence` 0..1 in `primary`; 0 where there were no words. The parts as they were given."""
+
     scores: dict[str, float]
+    primary: str
+    confidence: float
     backend: str
     text: Feeling | None
     speech: Prosody | None
-    text_weight: float
-
-    @property
-    def label(self) -> str:
-        return max(self.scores, key=lambda label: self.scores[label])
 
     def as_json(self) -> dict[str, Any]:
-        """The seed's {primary_emotion, confidence}, and what it was made of."""
-        told: dict[str, Any] = {
-            "primary_emotion": self.label,
-            "confidence": round(self.scores[self.label], 4),
-            "scores": {label: round(score, 4) for label, score in self.scores.items()},
+        text, speech = self.text, self.speech
+        return {
+            "primary_emotion": self.primary,
+            "confidence": self.confidence,
+            "scores": self.scores,
             "backend": self.backend,
-            "text": None,
-            "speech": None,
+            "text": text
+            and {
+                "primary_emotion": text.label,
+                "confidence": text.confidence,
+                "scores": text.scores,
+                "backend": text.backend,
+            },
+            "speech": asdict(speech) if speech is not None else None,
         }
-        if self.text is not None:
-            told["text"] = {
-                "primary_emotion": self.text.label,
-                "confidence": round(self.text.confidence, 4),
-                "weight": round(self.text_weight, 4),
-                "backend": self.text.backend,
-            }
-        if self.speech is not None:
-            told["speech"] = {
-                name: round(value, 3) if isinstance(value, float) else value
-                for name, value in asdict(self.speech).items()
-            }
-        return told
 
 
 def fuse(feeling: Feeling | None, transcript_confidence: float, prosody: Prosody | None) -> Fused:
-    """Words that were hardly understood count little; the voice moves shares between lively and quiet labels only, by
-    its own confidence: it says nothing of good and bad."""
-    weight = min(1.0, max(0.0, transcript_confidence)) if feeling is not None else 0.0
-    scores = _of_the_words(feeling, weight)
-    backends = [feeling.backend] if feeling is not None else []
+    """`transcript_confidence` 0..1; 1 where the words were written. Of no words it is neutral, and nobody is sure."""
+    backend = " + ".join(part.backend for part in (feeling, prosody) if part is not None) or "none"
+    if feeling is None or not feeling.scores:
+        return Fused({NEUTRAL: 1.0}, NEUTRAL, 0.0, backend, None, prosody)
+    scores = _doubted(feeling.scores, _share(transcript_confidence))
     if prosody is not None:
-        backends.append(prosody.backend)
-        fits = {
-            label: math.exp(-prosody.confidence * ((AROUSAL[label] - prosody.arousal) / _WIDTH) ** 2)
-            for label in scores
-            if label in AROUSAL
-        }
-        scores = {label: share * fits.get(label, 1.0) for label, share in scores.items()}
-        total = sum(scores.values())
-        scores = {label: share / total for label, share in scores.items()}
-    return Fused(scores, "+".join(backends) or "none", feeling, prosody, weight)
+        scores = _moved(scores, STRENGTH * _share(prosody.confidence) * max(-1.0, min(1.0, prosody.arousal)))
+    primary = max(scores, key=lambda label: (scores[label], label.lower() == NEUTRAL))
+    return Fused(scores, primary, scores[primary], backend, feeling, prosody)
 
 
-def _of_the_words(feeling: Feeling | None, weight: float) -> dict[str, float]:
-    """What is not believed of them is neutral."""
-    if feeling is None:
-        return {label: 1.0 if label == _NEUTRAL else 0.0 for label in AROUSAL} | {_NEUTRAL: 1.0}
-    scores = {label: share * weight for label, share in feeling.scores.items()}
-    scores[_NEUTRAL] = scores.get(_NEUTRAL, 0.0) + 1.0 - weight
-    return scores
+def _share(value: float) -> float:
+    return max(0.0, min(1.0, value))
+
+
+def _doubted(scores: dict[str, float], belief: float) -> dict[str, float]:
+    """As far as the words are not believed, every label is as likely."""
+    total = sum(scores.values()) or 1.0
+    return {label: belief * score / total + (1 - belief) / len(scores) for label, score in scores.items()}
+
+
+def _moved(scores: dict[str, float], stirred: float) -> dict[str, float]:
+    moved = dict(scores)
+    for feelings in AROUSAL:
+        alike = {label: feelings[label.lower()] for label in scores if label.lower() in feelings}
+        weighed = {label: scores[label] * math.exp(stirred * arousal) for label, arousal in alike.items()}
+        before, after = sum(scores[label] for label in alike), sum(weighed.values())
+        moved |= {label: weight * before / after for label, weight in weighed.items() if after > 0}
+    return moved

@@ -47,6 +47,7 @@ class Sphinx:
     # Its model was made from speech in rooms. Where there is no sound at all between the words, as in synthetic or gated
     # speech, it hears half as much again wrong: so speech is brought to one level, and a little noise added.
     _LEVEL, _MOST_GAIN, _HISS = 3000.0, 30.0, 120.0
+    _TILT = 0.5
     _PHRASES = "phrases"
 
     def __init__(self) -> None:
@@ -56,8 +57,14 @@ class Sphinx:
         self._decoder = pocketsphinx.Decoder(samprate=_RATE, loglevel="FATAL", fwdflat=False)
         self._usual_mean = self._decoder.get_cmn(False)
         self._free = self._decoder.current_search()
-        self._hiss = numpy.random.default_rng(0).standard_normal(_RATE).astype("float32") * self._HISS
+        self._hiss = self._rushing(numpy)
         self._is_open = self._is_closed_grammar = False
+
+    def _rushing(self, numpy: Any) -> Any:
+        """A second of it, the deeper the louder: white noise would be heard as an f."""
+        spectrum = numpy.fft.rfft(numpy.random.default_rng(0).standard_normal(_RATE))
+        noise = numpy.fft.irfft(spectrum / numpy.maximum(numpy.arange(len(spectrum)), 50) ** self._TILT)
+        return (noise * (self._HISS / noise.std())).astype("float32")
 
     def begin(self, phrases: list[list[str]]) -> dict[str, Any]:
         self._leave()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from config import voice_models
 from config.errors import ModelUnavailable
-from config.settings import reset_settings
+from config.settings import get_settings, reset_settings
 from tests import factories
 from workers import registry
 from workers.embedding.hashing import HashingEmbedder
@@ -76,6 +78,15 @@ def test_the_settings_choose(fresh: pytest.MonkeyPatch, folder: Path) -> None:
 
 def test_without_a_setting_it_is_the_embedder(fresh: pytest.MonkeyPatch) -> None:
     assert isinstance(registry.emotion(), PrototypeEmotion)
+
+
+def test_what_was_pulled_for_the_voice_is_taken(fresh: pytest.MonkeyPatch, folder: Path) -> None:
+    place = voice_models.folder(get_settings(), "emotion")
+    shutil.copytree(folder, place)
+    (place / voice_models.ORIGIN).write_text('{"name": "roberta"}')
+    emotion = registry.emotion()
+    assert isinstance(emotion, ClassifierEmotion)
+    assert emotion.classify("i am angry").backend == "roberta"
 
 
 def test_a_broken_folder_is_told_and_made_up_for(

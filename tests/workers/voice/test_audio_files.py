@@ -114,7 +114,7 @@ def test_holes_in_a_file_are_told(hear: Hear, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0", b"hello", b"<html></html>", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", 
+    [b"", b"\0", b"hello", b"<html></html>", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
      b"ffconcat version 1.0\nfile /etc/passwd\n",
      b"%PDF-1.4", b"PK\x03\x04" * 50, b"\x89PNG\r\n\x1a\n" * 20],
 )  # fmt: skip
