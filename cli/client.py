@@ -180,6 +180,12 @@ class Client:
 
     # --- requests
 
+    def socket(self, path: str) -> tuple[str, dict[str, str]]:
+        """The address of a WebSocket, and the headers to sign in with."""
+        key = self._http.headers.get("X-API-Key")
+        address = str(self._http.base_url.copy_with(scheme=self._http.base_url.scheme.replace("http", "ws", 1)))
+        return f"{address.rstrip('/')}{path}", {"X-API-Key": key} if key else {}
+
     def patiently(self, attempt: Callable[[], T]) -> T:
         """Repeat what is safe to repeat while the server is away or full."""
         patience = Patience(self)

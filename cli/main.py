@@ -17,6 +17,7 @@ COMMANDS = {
     "reindex": ("cli.reindex", "Build the search index anew"),
     "export": ("cli.export", "Write everything to a file of your own"),
     "chat": ("cli.chat", "Say something and watch the answer"),
+    "talk": ("cli.talk", "Talk, by microphone or recording, and hear the answer"),
     "search": ("cli.search", "Find conversations"),
     "models": ("cli.models", "List, pull, choose or remove models"),
     "user": ("cli.users", "Who may sign in: add, list, disable"),

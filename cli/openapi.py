@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ def command(output: Path | None, form: str) -> None:
     """Print what /openapi.json would tell with these settings."""
     text = _written(form)
     if output is None or output == Path("-"):
-        click.get_binary_stream("stdout").write(text)
+        sys.stdout.buffer.write(text)
         return
     try:
         output.write_bytes(text)

@@ -65,7 +65,6 @@ PARAMETERS = {
     "q": 'pruning "climbing roses" -tulips last week',
     "phrases": '["open the door", "stop"]',
     "source": "chatgpt",
-    "phrases": "How do I prune roses?",
     "kind": "chat",
     "status": "failed",
     "since": "2026-11-01T00:00:00Z",

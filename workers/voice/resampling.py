@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from workers.voice.ports import HEARING_RATE, Samples
 
@@ -13,7 +14,7 @@ class PcmReader:
 
     def __init__(self, rate: int) -> None:
         self._odd = b""
-        self._stream = None if rate == HEARING_RATE else soxr.ResampleStream(rate, HEARING_RATE, 1, dtype="int16")
+        self._stream = None if rate == HEARING_RATE else soxr.ResampleStream(rate, HEARING_RATE, 1)
 
     def feed(self, data: bytes) -> Samples:
         data = self._odd + data
@@ -22,13 +23,16 @@ class PcmReader:
         samples = np.frombuffer(data[:whole], "<i2").astype(np.int16)
         if self._stream is None or not samples.size:
             return samples
-        resampled: Samples = self._stream.resample_chunk(samples)
-        return resampled
+        # Of whole numbers it would make others each time, as it adds noise where it rounds.
+        return _rounded(self._stream.resample_chunk(samples.astype(np.float32)))
 
 
 def resample(samples: Samples, rate: int, wanted: int) -> Samples:
     """A piece that stands for itself."""
     if rate == wanted or not samples.size:
         return samples
-    resampled: Samples = soxr.resample(samples, rate, wanted)
-    return resampled
+    return _rounded(soxr.resample(samples.astype(np.float32), rate, wanted))
+
+
+def _rounded(samples: NDArray[np.float32]) -> Samples:
+    return samples.round().clip(-32_768, 32_767).astype(np.int16)
