@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from litestar import Controller, Response, get, post
 from litestar.datastructures import FormMultiDict, UploadFile
+from litestar.exceptions import SerializationException
 from litestar.params import FromPath, FromQuery, Parameter
 
 from api.intake import AnyRequest, builder, submit
@@ -31,7 +32,11 @@ def _file_name(given: str) -> str:
 
 
 async def _linked(request: AnyRequest) -> ImportIn:
-    body = parse_body(ImportIn, await request.json())
+    try:
+        given = await request.json()
+    except SerializationException:
+        raise BadRequest("The request body is not valid JSON.") from None
+    body = parse_body(ImportIn, given)
     if body.url is None:
         raise Unusable('Send {"url": …} with a share link, or the file itself as multipart/form-data.')
     return body

@@ -21,7 +21,7 @@ from benchmarks.report import Table
 # In this order; each is one file beside this one.
 SECTIONS = (
     *("accept", "ledger", "latency", "talkers", "mixed", "streaming", "imports", "embedding"),
-    *("search", "retrieval"),
+    *("search", "retrieval", "voice", "hearing"),
 )
 
 

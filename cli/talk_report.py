@@ -112,8 +112,10 @@ class Report:
                 turn.error = {name: event.get(name) for name in ("code", "message")}
             case "reset":
                 turn.sound.clear()
-            case "turn_done":
-                turn.status, turn.timings = event["status"], event.get("timings")
+            case "done":
+                turn.status, turn.timings = "succeeded", event["response"].get("timings")
+            case "turn_done":  # without them where the end was told before a cut
+                turn.status, turn.timings = event["status"] or turn.status, event.get("timings") or turn.timings
 
     # --- shown
 

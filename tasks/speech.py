@@ -86,7 +86,7 @@ class Transcription:
                 for one in said.hear(piece):
                     self._understand(one)
                 self._progress(said.position, seconds)
-        for one in said.end():
+        for one in said.end(round(seconds * HEARING_RATE)):
             self._understand(one)
         self._run.progress(round(seconds), round(seconds), "seconds", "transcribing")
         return Outcome(self._result(seconds, problem))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import redis
 
-from config.settings import MIB
+from config.settings import MIB, get_settings
 from storage import blobs, voice_lines
 from tasks.heard import Spoken
 from tasks.run import JobRun
@@ -36,6 +36,7 @@ class SpokenAnswer:
     ) -> None:
         self._run, self._rate, self._options = run, rate, options
         self._timings, self._since_speech = timings, since_speech
+        self._voice: str | None = options.get("voice") or get_settings().voice_name or None
         self.text = ""  # as far as it is written
         self.spoken_to = 0  # characters
         self.spoken: list[Spoken] = []
@@ -84,7 +85,7 @@ class SpokenAnswer:
             self._run.emit("status", status="synthesizing_speech", message="Synthesizing speech...")
         speaker, started = house.speaker(), time.monotonic()
         ready: list[Samples] = []
-        for sound in speaker.speak(text, self._options.get("voice"), self._options.get("speed", 1.0)):
+        for sound in speaker.speak(text, self._voice, self._options.get("speed", 1.0)):
             ready.append(sound)
             if sum(map(len, ready)) >= PIECE_S * speaker.sample_rate:
                 samples += self._tell_sound(np.concatenate(ready), speaker.sample_rate, speaker.name)

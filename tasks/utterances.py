@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,11 +53,12 @@ class Utterances:
             spare = max(0, self._looked_to - self._gone - int(KEEP_SILENCE_S * HEARING_RATE))
             self._sound, self._gone = self._sound[spare:], self._gone + spare
 
-    def end(self) -> Iterator[Said]:
-        """Nothing more comes."""
+    def end(self, length: int) -> Iterator[Said]:
+        """Nothing more comes. `length`: samples of the whole."""
         rest = -(self._gone + len(self._sound) - self._looked_to) % self._window
         yield from self.hear(np.zeros(rest, np.int16))
-        yield from self._said(self._endpointer.force_end())
+        for said in self._said(self._endpointer.force_end()):
+            yield replace(said, end=min(said.end, length))
 
     def _listen_anew(self) -> Endpointer:
         """As at the start of a recording."""

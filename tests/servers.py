@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psycopg
 import redis
 
 
@@ -96,6 +97,14 @@ def _is_up(url: str) -> bool:
         return False
 
 
+def _lets_in(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:  # the socket is there before the server lets anybody in
+        return False
+    return True
+
+
 def postgres_binary(name: str) -> str | None:
     installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
     return str(installed[0]) if installed else shutil.which(name)
@@ -135,9 +144,10 @@ def postgres_server(folder: Path) -> Iterator[str]:
         "full_page_writes=off",
     ]
     process = subprocess.Popen([*as_user, postgres, "-D", str(data), *options], stdout=log, stderr=log)
+    url = f"postgresql://postgres@/{{database}}?host={folder}&port={port}"
     try:
-        wait_until((folder / f".s.PGSQL.{port}").exists, what="postgres")
-        yield f"postgresql://postgres@/{{database}}?host={folder}&port={port}"
+        wait_until(lambda: _lets_in(url.format(database="postgres")), what="postgres")
+        yield url
     finally:
         process.send_signal(signal.SIGINT)  # SIGTERM would wait for connections that a failed test left open
         process.wait()

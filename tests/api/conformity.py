@@ -15,6 +15,16 @@ from api.openapi.document import document
 Json = dict[str, Any]
 
 
+_told: list[Json] = []
+
+
+def whole(app: Litestar) -> Json:
+    """The first app's, for all: they have the same addresses, and making one takes longer than most tests."""
+    if not _told:
+        _told.append(document(app))
+    return _told[0]
+
+
 def checks(app: Litestar) -> dict[str, list[Any]]:
     """Event hooks for a client of this app."""
     return {"response": [lambda response: check(app, response)]}
@@ -27,7 +37,7 @@ def check(app: Litestar, response: httpx.Response) -> None:
     name, operation = found
     told = operation["responses"].get(str(response.status_code))
     assert told is not None, f"{name} answers {response.status_code}, which /openapi.json does not tell"
-    told = document(app)["components"]["responses"][told["$ref"].rpartition("/")[2]] if "$ref" in told else told
+    told = _resolved(whole(app), told)
     media = response.headers.get("content-type", "").partition(";")[0]
     types = told.get("content", {})
     if not types:
@@ -41,27 +51,29 @@ def check(app: Litestar, response: httpx.Response) -> None:
         assert not errors, f"{name} {response.status_code}: {errors[:3]}"
 
 
+def _resolved(document: Json, told: Json) -> Json:
+    return document["components"]["responses"][told["$ref"].rpartition("/")[2]] if "$ref" in told else told
+
+
 @cache
 def _addresses(app: Litestar) -> list[tuple[re.Pattern[str], str]]:
     """Those without names in them first, as the router has it."""
-    paths = sorted(document(app)["paths"], key=lambda path: path.count("{"))
+    paths = sorted(whole(app)["paths"], key=lambda path: path.count("{"))
     return [(re.compile(re.sub(r"{\w+}", "[^/]+", path) + "/?"), path) for path in paths]
 
 
 def _operation(app: Litestar, method: str, path: str) -> tuple[str, Json] | None:
     for pattern, template in _addresses(app):
-        if pattern.fullmatch(path) and method.lower() in document(app)["paths"][template]:
-            return f"{method} {template}", document(app)["paths"][template][method.lower()]
+        if pattern.fullmatch(path) and method.lower() in whole(app)["paths"][template]:
+            return f"{method} {template}", whole(app)["paths"][template][method.lower()]
     return None
 
 
 @cache
 def _validator(app: Litestar, name: str, status: str, media: str) -> Any:
-    whole = document(app)
-    strict = {key: _closed(schema) for key, schema in whole["components"]["schemas"].items()}
+    strict = {key: _closed(schema) for key, schema in whole(app)["components"]["schemas"].items()}
     method, path = name.split(" ", 1)
-    told = whole["paths"][path][method.lower()]["responses"][status]
-    told = whole["components"]["responses"][told["$ref"].rpartition("/")[2]] if "$ref" in told else told
+    told = _resolved(whole(app), whole(app)["paths"][path][method.lower()]["responses"][status])
     return jsonschema_rs.validator_for({**told["content"][media]["schema"], "components": {"schemas": strict}})
 
 

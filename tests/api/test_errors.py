@@ -105,7 +105,7 @@ def test_options_names_the_methods(client: Client) -> None:
 # --- bodies
 
 
-@pytest.mark.parametrize("path", ["/api/jobs", "/api/chat", "/api/rag_search"])
+@pytest.mark.parametrize("path", ["/api/jobs", "/api/chat", "/api/rag_search", "/api/imports"])
 def test_malformed_json_is_400(client: Client, path: str) -> None:
     for body in (b"{", b"nope", b"'x'", b"{}{}", b'{"a":NaN}', b"\xff\xfe{", b'{"a":"\\ud800"}'):
         assert problem(post(client, path, body), 400)["detail"] == "The request body is not valid JSON."

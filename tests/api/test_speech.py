@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import wave
-from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,11 +15,10 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from config.queues import Kind
-from config.settings import MIB, get_settings
-from storage import blobs, files, presence, spoken
+from config.settings import MIB
+from storage import backlog, blobs, files, presence, spoken
 from storage.database import transaction
 from storage.presence import WorkerPresence
-from storage.tables import LOCAL_OWNER
 from tests import factories
 from tests.api.conftest import Listening, Start
 from tests.api.helpers import Json, fields, job_ids, newest_job, problem, work
@@ -38,12 +36,10 @@ TRANSCRIBE, SPEAK = "/api/voice/transcribe", "/api/voice/speak"
 
 
 @pytest.fixture(autouse=True)
-def parts(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
+def parts(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who listens and who speaks in this process."""
-    transcriber = Counting()
-    monkeypatch.setitem(house._parts, "transcriber", transcriber)
+    monkeypatch.setitem(house._parts, "transcriber", Counting())
     monkeypatch.setitem(house._parts, "speaker", speaker)
-    yield transcriber
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +75,6 @@ def test_a_recording_becomes_a_job(client: Client, wav: bytes) -> None:
     digest = factories.load(job["id"]).input["blob"]
     assert blobs.path(digest).read_bytes() == wav
     with transaction() as session:
-        from storage import backlog
-
         assert digest in backlog.needed_blobs(session)
 
 
@@ -329,8 +323,6 @@ def test_with_the_conversation_goes_what_was_spoken_in_it(client: Client) -> Non
     assert client.delete(f"/api/sessions/{conversation_id}").status_code == 200
     problem(client.get(address), 404)
     with transaction() as session:
-        from storage import backlog
-
         assert files.find(session, file_id) is None
         needed = backlog.needed_blobs(session)
     assert len(stored()) == 1
@@ -353,5 +345,3 @@ def test_an_export_brings_the_words_home_and_names_the_sound(client: Client) -> 
     with transaction() as session:
         assert spoken.audio_of(session, copy.id) == {}
         assert len(spoken.audio_of(session, conversation_id)) == 1
-    assert get_settings().voice_keep_audio
-    assert LOCAL_OWNER != somebody

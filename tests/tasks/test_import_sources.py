@@ -8,14 +8,28 @@ from pathlib import Path
 import pytest
 
 from config.queues import Kind
+from config.settings import reset_settings
 from storage import blobs
 from tasks.base import run_job
 from tests import factories
 from tests.exports.claude import claude_conversation, claude_message, claude_zip
 from tests.exports.gemini import gemini_cell, gemini_page, gemini_record
-from tests.exports.grok import grok_conversation, grok_zip
+from tests.exports.grok import grok_conversation, grok_share, grok_zip
 from tests.exports.local import as_json, librechat_export, llm_logs, llm_response, webui_chat
-from tests.exports.pages import new_page, routed, shared_data, turbo_stream
+from tests.exports.pages import (
+    CLAUDE_URL,
+    GROK_URL,
+    claude_asked,
+    claude_page,
+    claude_said,
+    grok_bubble,
+    grok_page,
+    new_page,
+    routed,
+    shared_data,
+    turbo_stream,
+)
+from tests.standins.share_host import share_host
 
 pytestmark = pytest.mark.usefixtures("database", "held", "clean_redis")
 
@@ -28,8 +42,14 @@ def exports(tmp_path: Path) -> dict[str, list[bytes]]:
     said = asked | {"fragments": [{"type": "THINK", "content": "Hm."}, {"type": "RESPONSE", "content": "Hello."}]}
     mapping = {"1": {"parent": None, "message": asked}, "2": {"parent": "1", "message": said}}
     return {
-        "claude": [claude_zip([claude_conversation("c")], {"projects.json": b"[" + b" " * 100 + b"]"})],
-        "grok": [grok_zip([grok_conversation("c")])],
+        "claude": [
+            claude_zip([claude_conversation("c")], {"projects.json": b"[" + b" " * 100 + b"]"}),
+            claude_page(claude_asked("Hello?"), claude_said("Hello.")),
+        ],
+        "grok": [
+            grok_zip([grok_conversation("c")]),
+            grok_page(grok_bubble("Hello?", asked=True), grok_bubble("<p>Hello.</p>")),
+        ],
         "open-webui": [as_json([webui_chat("c")])],
         "librechat": [as_json(librechat_export("c"))],
         "deepseek": [as_json([{"id": "c", "title": "T", "mapping": mapping}])],
@@ -73,3 +93,42 @@ def test_a_grown_conversation_is_updated_and_what_is_hostile_is_stored() -> None
     assert counts(claude_zip([grown])) == {"updated": 1}
     (row,) = factories.all_conversations()
     assert factories.shown(row.id) == ["Hello?", "Hello.", "More \ufffd <script>"]
+
+
+@pytest.mark.parametrize("source", ["claude", "grok"])
+def test_a_link_s_data_and_its_page_are_read_alike(source: str, settings: pytest.MonkeyPatch) -> None:
+    said = claude_conversation("c") | {"snapshot_name": "Roses"}
+    link, data, page = {
+        "claude": (CLAUDE_URL, as_json(said), claude_page(claude_asked("Hello?"), claude_said("Hello."))),
+        "grok": (
+            GROK_URL,
+            as_json(grok_share("c", "Roses")),
+            grok_page(grok_bubble("Hello?", asked=True), grok_bubble("Hello.")),
+        ),
+    }[source]
+    for answer in (data, page):
+        with share_host() as (host, url):
+            settings.setenv(f"{source.upper()}_SHARE_URL", url)
+            reset_settings()
+            host.body = answer
+            job_id = factories.job(Kind.IMPORT, input={"url": link})
+            run_job(job_id)
+        assert factories.load(job_id).status == "succeeded", factories.load(job_id).error
+    rows = factories.all_conversations()
+    assert [(row.source, row.url) for row in rows] == [(source, link)] * 2
+    for row in rows:
+        assert factories.shown(row.id) == ["Hello?", "Hello."]
+
+
+@pytest.mark.parametrize("source", ["open-webui", "librechat", "deepseek", "gemini"])
+def test_the_same_conversation_twice_in_one_file_is_one(source: str, tmp_path: Path) -> None:
+    one = exports(tmp_path)[source][0].removeprefix(b"[").removesuffix(b"]")
+    assert counts(b"[" + one + b"," + one + b"]") == {"created": 1, "unchanged": 1}
+
+
+def test_a_message_s_id_in_two_conversations_is_two_messages() -> None:
+    said = [claude_message("m", "human", "Hello?")]
+    assert counts(claude_zip([claude_conversation("c", messages=said), claude_conversation("d", messages=said)])) == {
+        "created": 2
+    }
+    assert [factories.shown(row.id) for row in factories.all_conversations()] == [["Hello?"], ["Hello?"]]

@@ -174,6 +174,15 @@ def test_segments_stand_where_the_speech_does(counting: Counting) -> None:
     assert 2000 + len(said) / 16 - 400 <= segment["end_ms"] <= 2000 + len(said) / 16 + 200
 
 
+def test_the_last_word_needs_no_silence_behind_it(counting: Counting) -> None:
+    (said,) = say("seven eight nine")
+    job_id = brought(said[: 512 * 30 + 100])
+    run_job(job_id)
+    result = result_of(job_id)
+    (segment,) = result["segments"]
+    assert segment["end_ms"] == result["duration_ms"]
+
+
 @pytest.mark.parametrize("sound", [silence(3), noise(3), silence(0.01)], ids=["silence", "noise", "a click"])
 def test_where_nobody_speaks_nothing_is_said(counting: Counting, sound: Samples) -> None:
     job_id = brought(sound)

@@ -21,7 +21,7 @@ class SileroVoiceActivity:
 
     def __init__(self) -> None:
         """Raises ModelUnavailable."""
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

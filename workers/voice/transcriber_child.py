@@ -83,13 +83,15 @@ class Sphinx:
         return {"text": None}
 
     def feed(self, samples: bytes) -> dict[str, Any]:
-        if self._is_open:
-            self._decoder.process_raw(self._as_in_a_room(samples), False, False)
-        else:
-            self._early += samples
-            if len(self._early) < self._AHEAD_S * _BYTES_PER_S:
+        if not self._is_open:
+            missing = int(self._AHEAD_S * _BYTES_PER_S) - len(self._early)
+            self._early += samples[:missing]
+            if len(samples) < missing:
                 return {"text": None}
+            samples = samples[missing:]
             self._open()
+        if samples:  # of nothing it makes an error
+            self._decoder.process_raw(self._as_in_a_room(samples), False, False)
         found = self._decoder.hyp()
         text = found.hypstr if found is not None else ""
         if text == self._told:

@@ -136,6 +136,23 @@ def test_an_oversized_element_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> N
     assert problems == ["conversation 2 is larger than 1000 characters and was skipped"]
 
 
+@pytest.mark.parametrize("piece", ["[],", "{},", '{"a":1},', '"ab",', "1,"])
+def test_nor_is_one_held_that_is_nothing_but_values(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_window, "CHUNK", 1000)
+    monkeypatch.setattr(json_stream, "MAX_PARSED", 40_000)
+    values, problems = read(f'[{{"a": 1}}, [{piece * 5000} 1], {json.dumps("x" * 50_000)}]'.encode())
+    assert (values, len(problems)) == ([{"a": 1}, "x" * 50_000], 1)
+    assert "conversation 2 is larger than 128 MiB" in problems[0]
+
+
+def test_where_letters_take_four_bytes_half_as_many_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_window, "CHUNK", 64)
+    monkeypatch.setattr(text_window, "LONGEST_STEP", 64)
+    plain, wide = ('{"a": "' + first + "x" * 700 + '"}' for first in ("x", "🙂"))
+    values, problems = read(f"[{plain}, {wide}, 1]".encode(), max_element=1000)
+    assert (values, len(problems)) == ([{"a": "x" * 701}, 1], 1)
+
+
 def test_gives_up_on_a_file_that_is_all_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_stream, "MAX_MALFORMED", 3)
     values, problems = read(b"[" + b'{"a": },' * 10 + b'{"a": 1}]')

@@ -33,7 +33,7 @@ def windows(ms: int) -> int:
 def test_an_utterance_begins_before_the_first_speech_and_ends_with_the_pause() -> None:
     started, ended = fed(endpointer(), (0.0, 20), (0.9, 30), (0.0, 40))
     assert started == SpeechStarted(20 * WINDOW - REACH_BACK_MS * MS)
-    assert ended == SpeechEnded(started.start, (50 + windows(600)) * WINDOW, "pause")
+    assert ended == SpeechEnded(started.start, (50 + windows(600)) * WINDOW, 50 * WINDOW, "pause")
 
 
 def test_speech_from_the_first_window_on_begins_with_the_line() -> None:
@@ -75,7 +75,7 @@ def test_endless_speech_is_cut_and_goes_on_without_a_gap() -> None:
 def test_who_says_that_it_is_all_has_it_ended() -> None:
     one = endpointer()
     fed(one, (0.9, 30))
-    assert one.force_end() == [SpeechEnded(0, 30 * WINDOW, "forced")]
+    assert one.force_end() == [SpeechEnded(0, 30 * WINDOW, 30 * WINDOW, "forced")]
     assert not one.is_speaking
     assert one.force_end() == []
 
@@ -117,7 +117,7 @@ def test_utterances_of_anything_are_in_order_apart_and_bounded(
     before = 0
     for started, ended in zip(events[::2], events[1::2], strict=False):
         assert isinstance(ended, SpeechEnded)
-        assert before <= started.start == ended.start < ended.end <= len(probabilities) * WINDOW
+        assert before <= started.start == ended.start < ended.speech_end <= ended.end <= len(probabilities) * WINDOW
         assert ended.end % WINDOW == 0
         assert ended.end - ended.start >= min_speech_ms * MS
         assert ended.end - ended.start < 3 * HEARING_RATE + WINDOW
@@ -147,5 +147,5 @@ def test_who_begins_between_two_utterances_finds_the_same_ones(probabilities: li
         return
     cut = ends[0].end
     later = walked(endpointer(), probabilities[cut // WINDOW :], set())
-    again = [SpeechEnded(e.start + cut, e.end + cut, e.reason) for e in later if isinstance(e, SpeechEnded)]
-    assert again == ends[1:]
+    again = [(event.start + cut, event.end + cut) for event in later if isinstance(event, SpeechEnded)]
+    assert again == [(event.start, event.end) for event in ends[1:]]
