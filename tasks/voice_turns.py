@@ -11,6 +11,7 @@ told and spoken, and in the reply's what there is to say.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -44,9 +45,12 @@ from workers.voice.sentences import SentenceSplitter
 from workers.voice.wav import read_wav
 
 FOLLOW_MS = 250  # how often a turn that waits for its reply looks whether it is still wanted
+EMOTION_WAIT_S = 0.8  # for the words' emotion: nobody waits longer for the first sound because of a mood
 CANCEL_WAIT_S = 10.0  # for a reply that was told to stop
 _TOLD = frozenset({"transcript", "emotion", "sentence", "audio", "response"})
 _NUMBERS = ("job_id", "sequence_number")
+
+_beside = ThreadPoolExecutor(max_workers=8, thread_name_prefix="feel")
 
 job(Kind.VOICE_REPLY)(reply)
 
@@ -153,6 +157,7 @@ class Turn:
             return self._emotion
         started = time.monotonic()
         self._run.emit("status", status="detecting_emotion", message="Detecting emotion...")
+        asked = _beside.submit(feel, transcript["text"], EMOTION_WAIT_S)
         prosody: Prosody | None = None
         feeling: Feeling | None = None
         try:
@@ -160,7 +165,7 @@ class Turn:
         except Exception:
             log.exception("how it was said is not known")
         try:
-            told = feel(transcript["text"], get_settings().chat_wait_emotion_s)
+            told = asked.result()
             feeling = Feeling(told["scores"], told["backend"])
         except BackchannelError as error:
             log.warning("the words' emotion is not known", reason=error.detail)

@@ -142,6 +142,8 @@ def postgres_server(folder: Path) -> Iterator[str]:
         "fsync=off",
         "-c",
         "full_page_writes=off",
+        "-c",
+        "autovacuum=off",
     ]
     process = subprocess.Popen([*as_user, postgres, "-D", str(data), *options], stdout=log, stderr=log)
     url = f"postgresql://postgres@/{{database}}?host={folder}&port={port}"

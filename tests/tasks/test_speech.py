@@ -26,6 +26,7 @@ from tests.workers.voice.spoken import noise, say, silence, together
 from workers.voice import house
 from workers.voice.ports import HEARING_RATE, Samples, Transcript
 from workers.voice.speaker import load_speaker
+from workers.voice.sphinx import SphinxTranscriber
 from workers.voice.wav import read_wav, write_wav
 
 pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis")
@@ -329,8 +330,7 @@ def test_of_a_damaged_file_what_there_is(counting: Counting, five: Samples) -> N
 
 
 def test_the_embedded_recogniser_hears_a_closed_grammar(settings: pytest.MonkeyPatch) -> None:
-    sphinx = pytest.importorskip("workers.voice.sphinx")
-    settings.setitem(house._parts, "transcriber", sphinx.SphinxTranscriber(1))
+    settings.setitem(house._parts, "transcriber", SphinxTranscriber(1))
     phrases = ["open the door", "close the window", "stop the music"]
     said = together(*(piece for one in say(*phrases) for piece in (silence(1), one, silence(1))))
     run_job(job_id := brought(said, phrases=phrases))

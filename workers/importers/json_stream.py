@@ -20,7 +20,7 @@ from workers.importers.brackets import Brackets
 from workers.importers.deep_json import decode
 from workers.importers.text_window import Readable, Window
 
-MAX_ELEMENT = 128 << 20  # characters, or half as many where each takes four bytes; one element is held at a time
+MAX_ELEMENT = 128 << 20  # characters, fewer where each takes two or four bytes; one element is held at a time
 # Bytes that lists, objects and their places take, by estimate. JSON can be nothing but these, twenty times its text;
 # three times this may be held, as what is looked into grows threefold. Prose of that length has less.
 MAX_PARSED = 128 << 20
@@ -209,7 +209,7 @@ class _Reader:
         """Of the element that fills the window to its end."""
         text, at = self._window.text, self._window.at
         width = sys.getsizeof(text) / len(text)
-        if (len(text) - at) * max(width / 2, 1) > self._max:
+        if (len(text) - at) * width > self._max:
             return True
         return 56 * text.count(",", at) + 56 * text.count("[", at) + 184 * text.count("{", at) > MAX_PARSED
 

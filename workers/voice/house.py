@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from config.errors import BackchannelError
 from config.logging import log
 from config.settings import Settings, get_settings
-from workers.voice.ports import Speaker, SpeechEmotion, Transcriber, VoiceActivity
+from workers.voice.ports import HEARING_RATE, Speaker, SpeechEmotion, Transcriber, VoiceActivity
 
 T = TypeVar("T")
 
@@ -92,4 +94,6 @@ def _activity(_settings: Settings) -> VoiceActivity:
 def _speech_emotion(_settings: Settings) -> SpeechEmotion:
     from workers.voice.prosody import ProsodyEmotion
 
-    return ProsodyEmotion()
+    found = ProsodyEmotion()
+    found.hear(np.zeros(HEARING_RATE, np.int16))  # what it loads at its first use, it loads now
+    return found

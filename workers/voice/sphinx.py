@@ -16,7 +16,7 @@ MAX_PHRASES, MAX_WORDS = 1_000, 10_000  # of a closed grammar, in all
 _NAMED = 10  # unknown words in a message
 _PIECE = HEARING_RATE  # what a decoder is given at a time: it answers within a second or so
 _FIRST_PERSON = re.compile(r"\bi(?=$|\s|')")
-_IN_WORDS = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*['’.]?")
+_IN_WORDS = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 
 
 class SphinxTranscriber:

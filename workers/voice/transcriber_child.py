@@ -78,7 +78,7 @@ class Sphinx:
             self._decoder.activate_search(self._PHRASES)
             self._is_closed_grammar = True
         self._early = bytearray()
-        self._heard = 0  # samples that were given to the decoder
+        self._heard = bytearray()  # at the level that the decoder hears it, without the noise
         self._told = ""
         return {"text": None}
 
@@ -92,8 +92,7 @@ class Sphinx:
             self._open()
         if samples:  # of nothing it makes an error
             self._decoder.process_raw(self._as_in_a_room(samples), False, False)
-        found = self._decoder.hyp()
-        text = found.hypstr if found is not None else ""
+        text = " ".join(self._words())
         if text == self._told:
             return {"text": None}
         self._told = text
@@ -106,10 +105,8 @@ class Sphinx:
             self._open()
         self._decoder.end_utt()
         self._is_open = False
-        found = self._decoder.hyp()
-        if found is None or not found.hypstr:
-            return {"text": "", "confidence": 0.0}
-        return {"text": found.hypstr, "confidence": self._confidence(found.hypstr)}
+        words = self._words()
+        return {"text": " ".join(words), "confidence": self._confidence(len(words))}
 
     def _open(self) -> None:
         """What was heard so far is measured, then it is listened to."""
@@ -136,13 +133,32 @@ class Sphinx:
 
     def _as_in_a_room(self, samples: bytes) -> bytes:
         given = self._numpy.frombuffer(samples, "<i2").astype("float32") * self._gain
-        at = self._heard % _RATE
-        self._heard += len(given)
+        at = len(self._heard) // 2 % _RATE
+        self._heard += given.clip(-32_768, 32_767).astype("<i2").tobytes()
         given += self._numpy.resize(self._numpy.roll(self._hiss, -at), len(given))
         return bytes(given.clip(-32_768, 32_767).astype("<i2").tobytes())
 
-    def _confidence(self, text: str) -> float:
-        return math.exp(math.log(max(self._decoder.get_prob(), 1e-300)) / (len(text.split()) + 1))
+    def _words(self) -> list[str]:
+        """But for those that were heard in nothing else than our noise."""
+        if self._decoder.hyp() is None:
+            return []
+        return [
+            part.word.partition("(")[0]
+            for part in self._decoder.seg()
+            if part.word[0] not in "<[+" and self._is_sound(part.start_frame, part.end_frame + 1)
+        ]
+
+    def _is_sound(self, start: int, end: int) -> bool:
+        """`start`, `end` in the decoder's frames of 10 ms."""
+        frame = _RATE // 100
+        samples = self._numpy.frombuffer(bytes(self._heard[2 * frame * start : 2 * frame * end]), "<i2")
+        frames = samples[: len(samples) // frame * frame].astype("float32").reshape(-1, frame)
+        return bool(((frames**2).mean(axis=1) > self._HISS**2).any())
+
+    def _confidence(self, words: int) -> float:
+        if not words:
+            return 0.0
+        return math.exp(math.log(max(self._decoder.get_prob(), 1e-300)) / (words + 1))
 
     def _leave(self) -> None:
         """Whatever the utterance before has left."""

@@ -145,7 +145,7 @@ def test_nor_is_one_held_that_is_nothing_but_values(piece: str, monkeypatch: pyt
     assert "conversation 2 is larger than 128 MiB" in problems[0]
 
 
-def test_where_letters_take_four_bytes_half_as_many_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_letters_take_four_bytes_fewer_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_window, "CHUNK", 64)
     monkeypatch.setattr(text_window, "LONGEST_STEP", 64)
     plain, wide = ('{"a": "' + first + "x" * 700 + '"}' for first in ("x", "🙂"))
