@@ -84,7 +84,7 @@ class Devices:
 
 def _sounddevice() -> Any:
     try:
-        import sounddevice  # type: ignore[import-untyped]
+        import sounddevice
     except ImportError:
         raise ClientError(
             "The package sounddevice is not installed (pip install sounddevice); or give a recording with --file.",

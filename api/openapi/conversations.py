@@ -127,7 +127,7 @@ class Found(Paged):
     query: Annotated[str, eg("prune roses")]
     results: list[Hit]
     period: Annotated[Period | None, eg(None, "The time that the query named")]
-    degraded: Annotated[Any, eg(None, "What could not be asked, if anything")]
+    degraded: Annotated[str | None, eg(None, "What could not be asked, if anything")]
 
 
 class PassageFound(TypedDict):
@@ -143,6 +143,7 @@ class PassagesFound(TypedDict):
     query: Annotated[str, eg("prune roses")]
     results: list[PassageFound]
     count: Annotated[int, eg(1)]
+    degraded: Annotated[str | None, eg(None, "What could not be asked, if anything")]
 
 
 # --- imports

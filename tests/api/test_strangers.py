@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from litestar.testing import TestClient
 
 from api.auth import PUBLIC_PATHS, SIGN_IN_PATHS
 from config.queues import Kind
-from storage import keys, users
+from config.settings import MIB
+from storage import blobs, keys, users
 from storage.account_tables import ApiKey
 from storage.database import reading, transaction
 from storage.project_tables import FileAttachment, Project, ProjectDraft, ProjectDraftVersion
@@ -75,7 +77,7 @@ OWN = {
     *("POST /api/imports", "POST /api/conversations/import-slack", "POST /api/rag_search", "POST /auth/login"),
     *("POST /api/auth/logout", "DELETE /api/auth/cleanup", "POST /admin/cache/flush"),
     *("POST /api/llm-prompts/{prompt_type}", "DELETE /api/llm-prompts/{prompt_type}"),
-    "PUT /api/llm-defaults/{prompt_type}",
+    *("PUT /api/llm-defaults/{prompt_type}", "POST /api/voice/transcribe", "POST /api/voice/speak"),
 }
 
 
@@ -114,7 +116,9 @@ def theirs(sqlite: str) -> Theirs:
         session.flush()
         versions = dict.fromkeys(("version_id", "from_id", "to_id"), version.id)
         ids = {"file_id": file.id, **versions, "draft_id": draft.id}
-    job = factories.job(Kind.IMPORT, owner)
+    spoken, _ = blobs.store(io.BytesIO(b"their voice"), MIB)
+    job = factories.running(Kind.SPEAK, owner_id=owner).id
+    factories.finish(job, result={"blob": spoken})
     return Theirs(owner, {**ids, "conversation_id": conversation, "session_id": conversation, "job_id": job})
 
 

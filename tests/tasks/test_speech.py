@@ -329,8 +329,16 @@ def test_of_a_damaged_file_what_there_is(counting: Counting, five: Samples) -> N
     assert 0 < len(result["segments"]) < 5
 
 
-def test_the_embedded_recogniser_hears_a_closed_grammar(settings: pytest.MonkeyPatch) -> None:
-    settings.setitem(house._parts, "transcriber", SphinxTranscriber(1))
+@pytest.fixture
+def sphinx(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    made = SphinxTranscriber(1)
+    monkeypatch.setitem(house._parts, "transcriber", made)
+    yield
+    made.close()
+
+
+@pytest.mark.usefixtures("sphinx")
+def test_the_embedded_recogniser_hears_a_closed_grammar() -> None:
     phrases = ["open the door", "close the window", "stop the music"]
     said = together(*(piece for one in say(*phrases) for piece in (silence(1), one, silence(1))))
     run_job(job_id := brought(said, phrases=phrases))
@@ -368,9 +376,7 @@ def test_the_rate_the_voice_and_the_speed_are_what_was_asked_for(aloud: Any) -> 
     assert fast["duration_ms"] < 0.7 * slow["duration_ms"]
 
 
-@pytest.mark.parametrize(
-    ("text", "more"), [("🙂 …", {}), ("* * *", {}), ("Hello.", {"voice": "nobody"})]
-)
+@pytest.mark.parametrize(("text", "more"), [("🙂 …", {}), ("* * *", {}), ("Hello.", {"voice": "nobody"})])
 def test_what_cannot_be_said_is_told(aloud: Any, text: str, more: Json) -> None:
     run_job(job_id := ordered(text, **more))
     assert (failed(job_id)["code"], failed(job_id)["retryable"]) == ("unprocessable", False)

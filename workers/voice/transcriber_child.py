@@ -48,6 +48,7 @@ class Sphinx:
     # speech, it hears half as much again wrong: so speech is brought to one level, and a little noise added.
     _LEVEL, _MOST_GAIN, _HISS = 3000.0, 30.0, 120.0
     _TILT = 0.5
+    _LONG_WORD = 70  # frames of 10 ms
     _PHRASES = "phrases"
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class Sphinx:
             self._open()
         if samples:  # of nothing it makes an error
             self._decoder.process_raw(self._as_in_a_room(samples), False, False)
-        text = " ".join(self._words())
+        text = _text(self._words())
         if text == self._told:
             return {"text": None}
         self._told = text
@@ -106,7 +107,7 @@ class Sphinx:
         self._decoder.end_utt()
         self._is_open = False
         words = self._words()
-        return {"text": " ".join(words), "confidence": self._confidence(len(words))}
+        return {"text": _text(words), "confidence": self._confidence(words)}
 
     def _open(self) -> None:
         """What was heard so far is measured, then it is listened to."""
@@ -138,13 +139,12 @@ class Sphinx:
         given += self._numpy.resize(self._numpy.roll(self._hiss, -at), len(given))
         return bytes(given.clip(-32_768, 32_767).astype("<i2").tobytes())
 
-    def _words(self) -> list[str]:
-        """But for those that were heard in nothing else than our noise."""
-        if self._decoder.hyp() is None:
-            return []
+    def _words(self) -> list[Any]:
+        """Where each begins and ends, but for those that were heard in nothing else than our noise."""
+        parts = self._decoder.seg() if self._decoder.hyp() is not None else None
         return [
-            part.word.partition("(")[0]
-            for part in self._decoder.seg()
+            part
+            for part in parts or ()
             if part.word[0] not in "<[+" and self._is_sound(part.start_frame, part.end_frame + 1)
         ]
 
@@ -155,10 +155,14 @@ class Sphinx:
         frames = samples[: len(samples) // frame * frame].astype("float32").reshape(-1, frame)
         return bool(((frames**2).mean(axis=1) > self._HISS**2).any())
 
-    def _confidence(self, words: int) -> float:
+    def _confidence(self, words: list[Any]) -> float:
+        """How likely each word was beside its rivals. Noise has none, but its words are few and long."""
         if not words:
             return 0.0
-        return math.exp(math.log(max(self._decoder.get_prob(), 1e-300)) / (words + 1))
+        likely = sum(min(1.0, word.prob) for word in words) / len(words)
+        frames = sum(word.end_frame + 1 - word.start_frame for word in words)
+        few = 1.0 if self._is_closed_grammar else len(words) / (len(words) + 1)
+        return float(likely * few * min(1.0, self._LONG_WORD * len(words) / frames))
 
     def _leave(self) -> None:
         """Whatever the utterance before has left."""
@@ -169,6 +173,10 @@ class Sphinx:
             self._decoder.activate_search(self._free)
             self._decoder.remove_search(self._PHRASES)
             self._is_closed_grammar = False
+
+
+def _text(words: list[Any]) -> str:
+    return " ".join(word.word.partition("(")[0] for word in words)  # (2): another way to say it
 
 
 def _grammar(phrases: list[list[str]]) -> tuple[list[tuple[Any, ...]], int]:
