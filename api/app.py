@@ -55,15 +55,15 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     with transaction() as session:
         users.ensure_local_owner(session)
         say_who_can_sign_in(session)
-    app.state.hub = EventHub(read_state_async)
-    await app.state.hub.start()
-    app.state.lines = LineHub()
-    app.state.lines.start(async_redis_client())
+    hub, lines = EventHub(read_state_async), LineHub()
+    app.state.hub, app.state.lines = hub, lines
+    await hub.start()
+    lines.start(async_redis_client())
     try:
         yield
     finally:
-        await app.state.lines.stop()
-        await app.state.hub.stop()
+        await lines.stop()
+        await hub.stop()
         close_clients()
         dispose()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -50,14 +51,10 @@ async def voice_socket(socket: Socket) -> None:
             pass  # it has gone
         except Exception as error:
             await _say_goodbye(socket, error)
-        finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SOCKET_TIMEOUT_S):
-                    await socket.app.state.lines.close(line_id)
 
 
 async def _serve(socket: Socket, line_id: str) -> None:
-    """Whichever part ends first ends all; raises what it ended with."""
+    """Raises what it ends with; nothing where the client has gone."""
     settings, query = get_settings(), read_query(socket.query_params)
     if not settings.voice_enabled:
         raise Unavailable("Voice is switched off here (VOICE_ENABLED).")
@@ -65,23 +62,33 @@ async def _serve(socket: Socket, line_id: str) -> None:
     call = _call(socket, settings, line_id, query, session_id)
     if len(call.lines) >= settings.voice_max_connections:  # no await between this and the line's being counted
         raise TooManyRequests("As many people are speaking as this server listens to; try again later.")
-    told = await insist(lambda: call.lines.open(call.line), 0)
-    await call.say(
-        type="ready",
-        sample_rate=call.line.sample_rate,
-        output_sample_rate=call.line.output_rate,
-        session_id=session_id,
-        pause_ms=call.line.pause_ms,
-    )
-    if resumed is not None:
-        call.will_tell(resumed, query.after or 0)
-    parts = [asyncio.create_task(part) for part in (_hear(call), _tell(call, told), _follow(call), _send(call))]
     try:
-        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        told = await insist(lambda: call.lines.open(call.line), 0)
+        await call.say(
+            type="ready",
+            sample_rate=call.line.sample_rate,
+            output_sample_rate=call.line.output_rate,
+            session_id=session_id,
+            pause_ms=call.line.pause_ms,
+        )
+        if resumed is not None:
+            call.will_tell(resumed, query.after or 0)
+        await _first_to_end(_hear(call), _tell(call, told), _follow(call), _send(call))
     finally:
-        for part in parts:
-            part.cancel()
-        ended = await asyncio.gather(*parts, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                await call.lines.close(line_id)
+
+
+async def _first_to_end(*parts: Coroutine[Any, Any, None]) -> None:
+    """Whichever part ends first ends all. Raises what it ended with."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
     for error in ended:
         if isinstance(error, Exception):
             raise error

@@ -34,9 +34,9 @@ def feelings(said: list[dict[str, Any]]) -> dict[str, float]:
         true, recognised = (_classify(text) for text in (one["text"], heard.text))
         found = (
             true.label,
-            _label(fuse(true, 1.0, prosody)),
+            fuse(true, 1.0, prosody).primary,
             recognised.label,
-            _label(fuse(recognised, heard.confidence, prosody)),
+            fuse(recognised, heard.confidence, prosody).primary,
         )
         for name, label in zip(right, found, strict=True):
             right[name] += label == one["label"]

@@ -49,7 +49,7 @@ KINDS: dict[Kind, KindSpec] = {
     Kind.CHAT: KindSpec("chat", "chat.reply", leaves_free=12),  # for drafts, summaries and those who speak
     Kind.VOICE: KindSpec("voice", "voice.turn", max_failures=8, clients_may_submit=False),
     Kind.VOICE_REPLY: KindSpec("chat", "voice.reply", clients_may_submit=False),
-    Kind.TRANSCRIBE: KindSpec("speech", "voice.transcribe", clients_may_submit=False, at_once=2),
+    Kind.TRANSCRIBE: KindSpec("speech", "voice.transcribe", clients_may_submit=False, at_once=1),
     Kind.SPEAK: KindSpec("speech", "voice.speak", at_once=2),
     Kind.IMPORT: KindSpec("import", "import.run", max_failures=8),
     Kind.SUMMARIZE: KindSpec("summarize", "summarize.run", at_once=4),

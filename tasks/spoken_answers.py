@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import redis
 
+from config.errors import BackchannelError
+from config.logging import log
 from config.settings import MIB, get_settings
 from storage import blobs, voice_lines
 from tasks.heard import Spoken
@@ -42,6 +44,8 @@ class SpokenAnswer:
         self.spoken: list[Spoken] = []
         self._sound: list[Samples] = []
         self._segments = 0
+        self._ahead = 0  # samples of the next piece of text that an earlier attempt told
+        self._is_mute = False
         self._sound_is_whole = True  # what an earlier attempt spoke may be gone
         self._responded: str | None = None  # as it was told to be final
         self._has_responded = False
@@ -57,6 +61,7 @@ class SpokenAnswer:
             self._responded = fields["text"] if fields["final"] else None
         elif kind == "audio":
             self._segments = fields["index"] + 1
+            self._ahead += fields["samples"]
             pcm = voice_lines.load_audio(self._run.id, fields["index"])
             self._sound_is_whole &= pcm is not None
             if pcm is not None:
@@ -64,6 +69,7 @@ class SpokenAnswer:
         elif kind == "sentence":
             self.spoken.append(Spoken(**{name: fields[name] for name in ("start", "end", "start_ms", "end_ms")}))
             self.spoken_to = self.spoken[-1].end
+            self._ahead = 0
 
     def respond(self, *, final: bool) -> None:
         """The seed's `response`: before the first sound, and again when the text is complete."""
@@ -79,25 +85,32 @@ class SpokenAnswer:
         one is said."""
         if piece.end <= self.spoken_to:
             return  # by an earlier attempt
-        start_ms, samples = self.ms, 0
+        start_ms, started = self.ms, time.monotonic()
         text = "" if piece.is_code else spoken_text(piece.text)
-        if self._segments == 0:
-            self._run.emit("status", status="synthesizing_speech", message="Synthesizing speech...")
-        speaker, started = house.speaker(), time.monotonic()
-        ready: list[Samples] = []
-        for sound in speaker.speak(text, self._voice, self._options.get("speed", 1.0)):
-            ready.append(sound)
-            if sum(map(len, ready)) >= PIECE_S * speaker.sample_rate:
-                samples += self._tell_sound(np.concatenate(ready), speaker.sample_rate, speaker.name)
-                ready = []
-                self._run.check()
-        if ready:
-            samples += self._tell_sound(np.concatenate(ready), speaker.sample_rate, speaker.name)
+        samples, self._ahead = self._speak(text) if text and not self._is_mute else self._ahead, 0
         self._timings["tts_ms"] = self._timings.get("tts_ms", 0) + round((time.monotonic() - started) * 1000)
         end_ms = start_ms + samples * 1000 // self._rate
         self.spoken.append(Spoken(piece.start, piece.end, start_ms, end_ms))
         self.spoken_to = piece.end
         self._run.tell("sentence", text=piece.text, **asdict(self.spoken[-1]))
+
+    def _speak(self, text: str) -> int:
+        """Samples at the answer's rate, those that an earlier attempt told included. Where nobody speaks the answer is
+        in writing only, and that is told once."""
+        if self._segments == 0:
+            self._run.emit("status", status="synthesizing_speech", message="Synthesizing speech...")
+        samples = self._ahead
+        try:
+            speaker = house.speaker()
+            sounds = speaker.speak(text, self._voice, self._options.get("speed", 1.0))
+            for sound in _pieces(sounds, self._ahead * speaker.sample_rate // self._rate, speaker.sample_rate):
+                samples += self._tell_sound(sound, speaker.sample_rate, speaker.name)
+                self._run.check()
+        except BackchannelError as error:
+            self._is_mute = True
+            log.warning("the answer is not spoken", reason=error.detail)
+            self._run.emit("status", status="not_spoken", message=error.detail)
+        return samples
 
     def _tell_sound(self, samples: Samples, rate: int, backend: str) -> int:
         """Returns its samples at the answer's rate."""
@@ -123,3 +136,17 @@ class SpokenAnswer:
         if not self._sound or not self._sound_is_whole:
             return None
         return blobs.store(io.BytesIO(write_wav(np.concatenate(self._sound), self._rate)), _MAX_BYTES)
+
+
+def _pieces(sounds: Iterable[Samples], skip: int, rate: int) -> Iterator[Samples]:
+    """Of PIECE_S at least, but for the last; without the first `skip` samples."""
+    ready: list[Samples] = []
+    for sound in sounds:
+        rest = sound[skip:]
+        skip -= len(sound) - len(rest)
+        ready.append(rest)
+        if sum(map(len, ready)) >= PIECE_S * rate:
+            yield np.concatenate(ready)
+            ready = []
+    if sum(map(len, ready)):
+        yield np.concatenate(ready)

@@ -1,6 +1,8 @@
-"""Utterances with the feeling that somebody who hears them would name: the words, and how they are spoken. Written apart
-from the sentences that the text's emotion was made with; people of each feeling speak about as the styles say, not all
-alike, and of some utterances the words alone tell little."""
+"""Utterances with the feeling that somebody who hears them would name: the words, and how they are spoken.
+
+Written apart from the sentences that the text's emotion was made with. The styles are what is known of how people of a
+feeling speak, not recordings of any.
+"""
 
 from __future__ import annotations
 

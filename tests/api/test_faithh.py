@@ -39,7 +39,7 @@ def avatar(client: Client, character: str) -> Json:
 
 
 def workers(*, without: str = "") -> None:
-    for name, queue in (("generate", "chat"), ("index", "search"), ("background", "import")):
+    for name, queue in (("generate", "chat"), ("index", "search"), ("voice", "voice"), ("background", "import")):
         if name != without:
             presence.report(WorkerPresence(name, [queue], slots=1, state="ready"))
 

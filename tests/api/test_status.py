@@ -41,7 +41,7 @@ def test_status_without_workers_is_degraded(client: Client) -> None:
     assert (services["database"]["status"], services["redis"]["status"]) == ("online", "online")
     assert services["chromadb"]["status"] == "offline"
     assert {"status", "documents", "health"} <= services["chromadb"].keys()
-    assert body["missing_workers"] == ["generate", "index", "background"]
+    assert body["missing_workers"] == ["generate", "index", "voice", "background"]
     assert body["queues"]["noop"] == {"queued": 0, "running": 0, "limit": 10_000}
     assert {"uptime", "cpu_usage", "memory_usage"} <= body["server"].keys()
     assert body["server"]["listeners"] == 0
@@ -70,7 +70,7 @@ def test_status_tells_of_queues_and_workers(client: Client) -> None:
     assert body["queues"]["noop"] | {"limit": 0} == {"queued": 1, "running": 1, "limit": 0}
     (worker,) = body["workers"]
     assert (worker["name"], worker["state"], worker["slots"], worker["busy"]) == ("generate", "ready", 3, 1)
-    assert body["missing_workers"] == ["index", "background"]
+    assert body["missing_workers"] == ["index", "voice", "background"]
     assert body["models"] == {"chat": {"name": "m"}}
 
 

@@ -15,7 +15,7 @@ from tasks import voice_turns
 from tasks.ear import Ear
 from tests import factories
 from tests.api.conftest import Listening
-from tests.api.helpers import Json, newest_job, work
+from tests.api.helpers import Json, job_ids, newest_job, work
 from tests.api.talking import PIECE, RATE, Turn, events, sound, talk
 from tests.servers import wait_until
 from tests.tasks.test_chats import Scripted, model
@@ -84,10 +84,10 @@ def test_two_clients_of_one_conversation_hear_their_own_turns(
     session_id = factories.conversation()
     asked = {"session_id": session_id, "use_rag": False}
     with talk(live, **asked) as one, talk(live, **asked) as other, replies_run():
-        for me, windows, text in ((one, 25, "128"), (other, 50, "256")):
+        for turns, (me, windows, text) in enumerate(((one, 25, "128"), (other, 50, "256")), 1):
             me.socket.send(speech(windows * 512 / HEARING_RATE).tobytes())
             me.tells(type="end_of_turn")
-            me.hears_until(lambda frame: isinstance(frame, dict) and frame["type"] == "speech_ended")
+            wait_until(lambda turns=turns: len(job_ids("voice")) == turns)  # type: ignore[misc]
             meanwhile(work, newest_job("voice"))
             told = {event["type"]: event for event in events(me.hears_a_turn())}
             assert told["transcript"]["text"] == text

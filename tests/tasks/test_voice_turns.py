@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from config.errors import ProviderRefused, Unavailable
+from config.errors import ModelUnavailable, ProviderRefused, Unavailable
 from config.queues import Kind
 from storage import files, jobs, spoken, voice_lines
 from storage.database import reading, transaction
@@ -21,6 +21,7 @@ from tests import factories
 from tests.servers import wait_until
 from tests.tasks.test_chats import Killed, Scripted, answered, events, kill, model
 from tests.tasks.turns import ScriptedSpeaker, replies_run, reply_of, speaker, spoken_job
+from workers.voice import house
 
 __all__ = ["model", "speaker"]
 pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis", "feelings")
@@ -204,6 +205,44 @@ def test_a_killed_worker_is_followed_by_one_that_speaks_on(
     assert about is not None
     assert about["duration_ms"] == 20 * len("".join(SENTENCES))
     assert "file_id" in about
+
+
+def test_a_sentence_that_was_half_spoken_is_spoken_on(
+    model: Scripted, speaker: ScriptedSpeaker, clean_redis: str
+) -> None:
+    speaker.at = lambda text, letter: kill() if (text, letter) == (SENTENCES[1], 26) else None
+    job_id = spoken_job()
+    with replies_run(), pytest.raises(Killed):
+        run_job(job_id)
+    found = events(clean_redis, job_id)
+    assert [event["type"] for event in found][-1] == "audio"
+    speaker.at = lambda _text, _letter: None
+    bury_or_put_back(factories.load(job_id))
+    with replies_run():
+        run_job(job_id)
+    found = events(clean_redis, job_id)
+    assert heard(job_id, found) == "".join(SENTENCES)
+    (second,) = [event for event in found if event["type"] == "sentence" and event["text"].startswith("Everybody")]
+    assert second["end_ms"] - second["start_ms"] == 20 * len(SENTENCES[1])
+
+
+def test_without_a_speaker_the_answer_is_written(
+    model: Scripted, speaker: ScriptedSpeaker, clean_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> None:
+        raise ModelUnavailable("Nobody speaks.")
+
+    monkeypatch.setattr(house, "speaker", nobody)
+    job_id = spoken_job()
+    with replies_run():
+        run_job(job_id)
+    result = answered(job_id).result
+    assert result is not None
+    assert result["response"] == f"{TEXT} "
+    found = events(clean_redis, job_id)
+    assert [event["message"] for event in found if event.get("status") == "not_spoken"] == ["Nobody speaks."]
+    assert "audio" not in kinds(found)
+    assert kinds(found).count("sentence") == 3
 
 
 def test_killed_between_question_and_answer(

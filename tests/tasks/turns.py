@@ -37,11 +37,13 @@ class ScriptedSpeaker:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.before: Callable[[str], None] = lambda _text: None
+        self.at: Callable[[str, int], None] = lambda _text, _letter: None
 
     def speak(self, text: str, voice: str | None = None, speed: float = 1.0) -> Iterator[Samples]:
         self.before(text)
         self.said.append(text)
-        for letter in text:
+        for number, letter in enumerate(text):
+            self.at(text, number)
             yield np.full(RATE * MS_A_LETTER // 1000, ord(letter) % 32768, np.int16)
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Processes that understand speech (`transcriber_child.py`), as their parent sees them: few, and shared by all who talk."""
+"""Processes that understand speech (`transcriber_child.py`), as their parent sees them: few, shared by all who talk."""
 
 from __future__ import annotations
 
@@ -67,10 +67,13 @@ class Decoder:
             left = memoryview(kind + struct.pack(">I", len(content)) + content)
             while left:
                 left = left[os.write(self._input, left) :]
+            return self._told(ANSWER_S)
         except OSError:
             self.close()
             raise Died from None
-        return self._told(ANSWER_S)
+        except BaseException:  # its answer would be taken for another's
+            self.close()
+            raise
 
     def _told(self, wait_s: float) -> dict[str, Any]:
         try:
@@ -81,6 +84,8 @@ class Decoder:
             raise Died from None
 
     def close(self) -> None:
+        """For good; harmless twice."""
+        self._input = -1  # the number may be another file's afterwards
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):

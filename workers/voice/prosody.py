@@ -25,7 +25,7 @@ FIRST_PEAK = 0.9  # of the best: two periods are as alike as one, and so the sho
 QUIET_DB, FAINT_DB = 30.0, -65.0  # below the loudest speech, and below full scale: no speech
 STEADY_DB = 18.0  # between loud and faint moments; speech has more, hum and noise nearly none
 SYLLABLE_DB = 2.0  # a syllable is louder by so much than the dips beside it
-# Usual values and spreads of grown people's talk into a microphone. Pitch says the least: high voices are no stirred ones.
+# Usual values and spreads of grown people's talk into a microphone. Pitch says least: a high voice is no stirred one.
 RATE, LOUDNESS, PITCH, SPAN = (4.2, 1.1), (-22.0, 7.0), (math.log2(160), 0.55), (2.4, 1.4)
 WEIGHTS = (0.45, 0.4, 0.15, 0.25)
 ENOUGH_S = 0.8  # of voice; for as much again the doubt is halved twice

@@ -147,4 +147,3 @@ def _not_known(unknown: Sequence[str]) -> str:
 
 def _as_written(text: str) -> str:
     return _FIRST_PERSON.sub("I", text)
-

@@ -92,6 +92,7 @@ def test_the_more_stirred_the_more_anger_of_what_is_unpleasant(feeling: Feeling,
         assert stirred["anger"] >= calmer["anger"] - 1e-9
 
 
+@pytest.mark.slow
 def test_both_are_no_worse_than_the_words() -> None:
     """Of 63 utterances, spoken: the words alone 0.87; both, of words that are sure, too."""
     utterances = spoken()

@@ -90,7 +90,10 @@ def test_a_minute_takes_no_long_time(usual: Samples) -> None:
 
 
 @hypothesis_settings(deadline=None, max_examples=60)
-@given(some.arrays(np.int16, st.integers(0, 4_000)) | some.arrays(np.int16, 2_000, elements=st.sampled_from([-32768, 32767])))
+@given(
+    some.arrays(np.int16, st.integers(0, 4_000))
+    | some.arrays(np.int16, 2_000, elements=st.sampled_from([-32768, 32767]))
+)
 def test_any_sound(sound: Samples) -> None:
     heard: Prosody = emotion.hear(sound)
     numbers = (heard.arousal, heard.confidence, heard.loudness_db, heard.syllables_per_s, heard.pitch_hz or 0.0)

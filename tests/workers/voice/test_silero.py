@@ -36,7 +36,9 @@ def test_speech_is_likely_and_all_else_is_not(silero: SileroVoiceActivity, sente
 
 
 @pytest.mark.parametrize("floor_db", [None, -40.0])
-def test_the_ends_of_a_sentence_are_found(silero: SileroVoiceActivity, sentence: Samples, floor_db: float | None) -> None:
+def test_the_ends_of_a_sentence_are_found(
+    silero: SileroVoiceActivity, sentence: Samples, floor_db: float | None
+) -> None:
     sound = together(silence(1), sentence, silence(1.5))
     if floor_db is not None:
         sound = np.clip(sound.astype(int) + noise(len(sound) / HEARING_RATE, floor_db), -32768, 32767).astype(np.int16)

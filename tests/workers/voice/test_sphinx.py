@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,7 @@ def test_of_given_phrases_it_is_right(sphinx: SphinxTranscriber, voice: str) -> 
 def test_something_else_is_none_of_the_phrases(sphinx: SphinxTranscriber, sentence: Samples) -> None:
     transcript, _ = understood(sphinx, sentence, COMMANDS)
     assert transcript.text in ("", *COMMANDS)  # it must choose, and may choose nothing
-    assert transcript.confidence < 0.6
+    assert transcript.confidence < 0.7
 
 
 def test_words_come_while_they_are_spoken(sphinx: SphinxTranscriber, sentence: Samples) -> None:
@@ -72,7 +73,7 @@ def test_words_come_while_they_are_spoken(sphinx: SphinxTranscriber, sentence: S
     assert transcript.text.startswith("how many people")
     assert 0 < transcript.confidence < 1
     assert len(partial) > 3
-    assert all(before != after for before, after in zip(partial, partial[1:], strict=False))
+    assert all(before != after for before, after in itertools.pairwise(partial))
     assert partial[-1].startswith("how many people")
 
 
@@ -119,9 +120,7 @@ def test_where_nobody_speaks_it_hears_no_words(sphinx: SphinxTranscriber, sound:
         ([f"zz{n}q" for n in range(99)], "and 89 more"),
     ],
 )
-def test_phrases_that_cannot_be_heard_are_refused(
-    sphinx: SphinxTranscriber, phrases: list[str], named: str
-) -> None:
+def test_phrases_that_cannot_be_heard_are_refused(sphinx: SphinxTranscriber, phrases: list[str], named: str) -> None:
     for _ in range(3):  # each gives its decoder back
         with pytest.raises(Unusable, match=re.escape(named)):
             sphinx.utterance(phrases)

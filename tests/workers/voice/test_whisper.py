@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -84,8 +85,6 @@ def test_a_busy_one_tells_none_and_the_end_waits(tiny: WhisperTranscriber, sente
 
 
 def test_half_a_minute_and_more_is_heard(tiny: WhisperTranscriber, sentence: Samples) -> None:
-    import numpy as np
-
     assert understood(tiny, np.resize(sentence, 35 * HEARING_RATE), piece=HEARING_RATE).text
 
 
