@@ -163,11 +163,11 @@ class Settings(BaseSettings):
     # --- voice
     voice_enabled: bool = True  # without it no voice worker is started and /ws/voice says so
     voice_concurrency: int = Field(16, ge=2)  # turns that wait for the model while others are spoken
-    voice_pause_ms: int = Field(600, ge=100, le=10_000)  # of silence that end a turn; people pause 200–500 ms within one
+    voice_pause_ms: int = Field(600, ge=100, le=10_000)  # of silence that end a turn; within one people pause less
     voice_min_speech_ms: int = Field(160, ge=32)  # shorter is a click or a breath
     voice_barge_in_ms: int = Field(320, ge=32)  # of speech over the answer that stop it; a cough is shorter
     voice_max_utterance_s: float = Field(60.0, gt=1)  # then it is answered as it stands
-    voice_stall_ms: int = Field(800, ge=100)  # a client that sends nothing for so long has said all: files end like that
+    voice_stall_ms: int = Field(800, ge=100)  # who sends nothing for so long has said all: files end like that
     voice_idle_min: float = Field(30.0, gt=0)  # a connection on which nothing is said is closed after this
     voice_max_connections: int = Field(128, ge=1)  # of one web process; each costs 0.4 % of a core to listen to
     voice_send_timeout_s: float = Field(15.0, gt=0)  # a client that takes nothing for so long is let go

@@ -98,7 +98,9 @@ def needed_blobs(session: Session) -> set[str]:
     """Digests of files that lie here, of uploads that a job may still read (it has not succeeded, so it runs or can be
     retried), and of what was spoken to be fetched, as long as its job is there."""
     reads = and_(_jobs.c.kind.in_(_READ_BLOBS), _jobs.c.status != "succeeded")
-    query = select(_jobs.c.input, _jobs.c.checkpoint, _jobs.c.result).where(or_(reads, _jobs.c.kind == Kind.SPEAK.value))
+    query = select(_jobs.c.input, _jobs.c.checkpoint, _jobs.c.result).where(
+        or_(reads, _jobs.c.kind == Kind.SPEAK.value)
+    )
     kept = (body.get("blob") for row in session.execute(query) for body in row if body)
     return {digest for digest in kept if digest} | files.digests_on_disk(session)
 

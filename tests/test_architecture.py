@@ -28,6 +28,10 @@ AT_HOME = {
     "sentence_transformers": "workers",
     "transformers": "workers",
     "torch": "workers",
+    "onnxruntime": "workers",
+    "pocketsphinx": "workers",
+    "faster_whisper": "workers",
+    "av": "workers",
 }
 
 

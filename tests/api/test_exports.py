@@ -75,7 +75,13 @@ def test_lines_bring_everything_back(filled: Client) -> None:
     with transaction() as session:
         for row in factories.all_conversations():
             conversations.remove(session, row.id, LOCAL_OWNER)
-    assert brought_in(answer.content)["conversations"] == {"created": 3, "updated": 0, "unchanged": 0, "skipped": 0, "failed": 0}
+    assert brought_in(answer.content)["conversations"] == {
+        "created": 3,
+        "updated": 0,
+        "unchanged": 0,
+        "skipped": 0,
+        "failed": 0,
+    }
     assert rows() == before
     assert brought_in(answer.content)["conversations"]["unchanged"] == 3
     assert filled.get("/api/export").content.count(b"backchannel.conversation") == 3

@@ -1,4 +1,4 @@
-"""/ws/voice where a client takes nothing or sends too much, where nobody listens, where Redis is away and at the end."""
+"""/ws/voice where a client takes nothing or sends too much, where nobody listens, where Redis is away, and its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -37,7 +37,7 @@ def is_alive(me: Talker) -> None:
 
 
 @contextmanager
-def served(app: Any, ws: str = "auto") -> Iterator[tuple[Listening, uvicorn.Server]]:
+def served(app: Any, ws: Literal["auto", "websockets"] = "auto") -> Iterator[tuple[Listening, uvicorn.Server]]:
     """By uvicorn with this implementation of WebSockets."""
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws=ws
@@ -56,12 +56,13 @@ def served(app: Any, ws: str = "auto") -> Iterator[tuple[Listening, uvicorn.Serv
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("ws", ["auto", "websockets", "websockets-sansio"])
+@pytest.mark.filterwarnings("ignore:The `websockets` implementation")
+@pytest.mark.parametrize("ws", ["auto", "websockets"])
 def test_who_takes_nothing_is_let_go(
-    sqlite: str, clean_redis: str, settings: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, ws: str
+    sqlite: str, clean_redis: str, settings: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, ws: Any
 ) -> None:
     """And what was said to nobody was never fetched: the server holds a few frames of it."""
-    turn, pieces, fetched = Turn(), 300, []
+    turn, pieces, fetched = Turn(), 300, list[int]()
     loud = (PIECE * 8)[:65_000]
     turn.sounds(*[loud] * pieces)
     turn.ends()
