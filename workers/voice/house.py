@@ -13,7 +13,7 @@ import numpy as np
 from config.errors import BackchannelError
 from config.logging import log
 from config.settings import Settings, get_settings
-from workers.voice.ports import HEARING_RATE, Speaker, SpeechEmotion, Transcriber, VoiceActivity
+from workers.voice.ports import HEARING_RATE, Samples, Speaker, SpeechEmotion, Transcriber, VoiceActivity
 
 T = TypeVar("T")
 
@@ -95,5 +95,11 @@ def _speech_emotion(_settings: Settings) -> SpeechEmotion:
     from workers.voice.prosody import ProsodyEmotion
 
     found = ProsodyEmotion()
-    found.hear(np.zeros(HEARING_RATE, np.int16))  # what it loads at its first use, it loads now
+    found.hear(_hum())  # what it loads at its first use, it loads now
     return found
+
+
+def _hum() -> Samples:
+    """A second that sounds like a voice."""
+    time_s = np.arange(HEARING_RATE) / HEARING_RATE
+    return (8000 * (time_s * 150 % 1 - 0.5) * (1 + np.sin(25 * time_s))).astype(np.int16)
