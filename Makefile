@@ -19,8 +19,8 @@ setup-dev:       ## prepare .venv with what tests and checks need besides
 run: setup       ## set up what is missing, then serve on http://127.0.0.1:8000 (PORT, HOST)
 	@exec $(BIN)/backchannel up $(ARGS)
 
-test: setup-dev  ## set up what is missing, then run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: setup-dev  ## set up what is missing, then run the tests on two processors (ARGS="-n 0 tests/cli": those, on one)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup-dev  ## style, types, import contracts, migrations
 	$(BIN)/ruff check .

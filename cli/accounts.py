@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.client import ClientError
 from cli.db import explained
+from cli.problems import ClientError
 from config.errors import BackchannelError
 from config.settings import get_settings
 

@@ -9,8 +9,9 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from cli.client import Client, ClientError, Waiting
+from cli.client import Client, Waiting
 from cli.output import INTERRUPTED, Command, note, print_json, printable, remote, short
+from cli.problems import ClientError
 
 Json = dict[str, Any]
 

@@ -20,6 +20,7 @@ from cli.launch import is_free, needs_the_hub
 from cli.redis_server import MISSING, find_binary
 from config.catalogue import local_models, models_dir, parts_of, providers
 from config.settings import Settings, SettingsError
+from config.voice_models import PARTS, VOICE, is_here, on_its_way
 
 GIB = 1024**3
 # A model of 7 billion parameters in 4 bits takes 4 GiB, an export of ten years 2.
@@ -208,13 +209,40 @@ def models_file(patient: Patient) -> Check | None:
 
 def unfinished_pulls(patient: Patient) -> Check | None:
     """None where there are none."""
-    parts = list(models_dir(patient.settings).glob("*.gguf.part"))
-    if not parts:
+    settings = patient.settings
+    files = sorted(models_dir(settings).glob("*.gguf.part"))
+    folders = {f"{VOICE}:{part}": on_its_way(settings, part) for part in PARTS}
+    sizes = {file.name.removesuffix(".gguf.part"): file.stat().st_size for file in files}
+    sizes |= {
+        name: sum(file.stat().st_size for file in folder.iterdir())
+        for name, folder in folders.items()
+        if folder.is_dir()
+    }
+    if not sizes:
         return None
-    size = sum(part.stat().st_size for part in parts)
-    name = parts[0].name.removesuffix(".gguf.part")
-    found = f"{len(parts)} not ended, {size / GIB:.1f} GB on disk: {name}{' …' if len(parts) > 1 else ''}"
-    return Check("pulls", "info", found, "pull it again to go on, or run: backchannel models remove " + name)
+    name, *more = sizes
+    found = f"{len(sizes)} not ended, {sum(sizes.values()) / GIB:.1f} GB on disk: {name}{' …' if more else ''}"
+    mend = f"pull it again to go on: backchannel models pull {name}" if name in folders else "pull it again to go on"
+    if name not in folders or not is_here(settings, name.removeprefix(f"{VOICE}:")):  # what serves would go, too
+        mend += f", or run: backchannel models remove {name}"
+    return Check("pulls", "info", found, mend)
+
+
+# VOICE_SPEAKER → module and package; auto falls back to the last.
+_SPEAKERS = {
+    "kokoro": ("kokoro_onnx", "kokoro-onnx"),
+    "piper": ("piper", "piper-tts"),
+    "espeak": ("espeakng_loader", "espeakng-loader"),
+}
+
+
+def speaker(settings: Settings, why: str) -> Check:
+    """One that could not be loaded: an optional part, all else is served. `why`: the worker's sentence."""
+    module, package = _SPEAKERS.get(settings.voice_speaker, _SPEAKERS["espeak"])
+    mend = "look at the lines of voice in the log of backchannel up"
+    if importlib.util.find_spec(module) is None:
+        mend = f"to hear them: .venv/bin/pip install {package}, and start the voice worker anew"
+    return Check("speaker", "info", f"answers come in writing only: {why}", mend)
 
 
 def runtime() -> Check:

@@ -6,13 +6,15 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
-import click
 import httpx
+
+from cli.problems import ClientError, broken, problem, stranger
+from cli.sse import sse_data
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -26,19 +28,6 @@ _STREAM = httpx.Timeout(60, connect=5)  # four heartbeats of 15 s missed: nobody
 _PAGE = 200
 # Streams of an ended job that end without an event before we believe that there is none: one may be a cut.
 _EMPTY_STREAMS = 3
-
-
-class ClientError(click.ClickException):
-    """One sentence for a person. `code` is the server's word for it, `status` its HTTP status (0: no answer came)."""
-
-    def __init__(self, sentence: str, code: str, status: int = 0, retry_after_s: float = 0) -> None:
-        super().__init__(sentence)
-        self.code, self.status, self.retry_after_s = code, status, retry_after_s
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether the same request can succeed a moment later."""
-        return self.code == "unreachable" or self.status in (429, 502, 503, 504)
 
 
 class Client:
@@ -116,11 +105,11 @@ class Client:
             with self._http.stream("GET", path, params=params) as response:
                 if not response.is_success:
                     response.read()
-                    raise self._problem(response)
+                    raise problem(self.address, response)
                 for piece in response.iter_bytes():
                     size += file.write(piece)
         except httpx.HTTPError as error:
-            raise self._broken(error) from error
+            raise broken(self.address, error) from error
         return size
 
     def import_link(self, link: str, key: str) -> Json:
@@ -160,14 +149,14 @@ class Client:
             with self._http.stream("GET", f"/api/jobs/{job_id}/events", headers=headers, timeout=_STREAM) as response:
                 if not response.is_success:
                     response.read()
-                    raise self._problem(response)
+                    raise problem(self.address, response)
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                    raise self._stranger()
+                    raise stranger(self.address)
                 patience.renew()
                 for data in sse_data(response.iter_bytes()):
                     yield self._event(data) if data is not None else None
         except httpx.HTTPError as error:
-            raise self._broken(error) from error
+            raise broken(self.address, error) from error
 
     def _event(self, data: bytes) -> Json:
         try:
@@ -176,7 +165,7 @@ class Client:
             event = None
         if isinstance(event, dict) and isinstance(event.get("sequence_number"), int) and "type" in event:
             return event
-        raise self._stranger()
+        raise stranger(self.address)
 
     # --- requests
 
@@ -200,53 +189,18 @@ class Client:
         try:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise self._broken(error) from error
+            raise broken(self.address, error) from error
         except UnicodeError as error:
             raise ClientError("What was given is not valid text.", "bad_text") from error
         if not response.is_success:
-            raise self._problem(response)
+            raise problem(self.address, response)
         try:
             body = response.json()
         except ValueError as error:
-            raise self._stranger() from error
+            raise stranger(self.address) from error
         if not isinstance(body, dict):
-            raise self._stranger()
+            raise stranger(self.address)
         return body
-
-    def _problem(self, response: httpx.Response) -> ClientError:
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict) or not isinstance(body.get("detail"), str):
-            sentence = f"{self.address} answered {response.status_code} without saying why; is it Backchannel?"
-            return ClientError(sentence, "no_problem", response.status_code)
-        sentence = body["detail"]
-        fields = [f"{item.get('field')}: {item.get('message')}" for item in body.get("errors", [])]
-        if fields:
-            sentence = f"{sentence.rstrip('.')} ({'; '.join(fields)})."
-        if response.status_code == 401:
-            sentence = f"{sentence} Give --api-key or set BACKCHANNEL_API_KEY."
-        wait = response.headers.get("retry-after", "")
-        return ClientError(
-            sentence, str(body.get("code", "")), response.status_code, float(wait) if wait.isdecimal() else 0
-        )
-
-    def _broken(self, error: httpx.HTTPError) -> ClientError:
-        # Never the error's own words: for a bad header they quote the API key.
-        if "CERTIFICATE" in str(error):
-            return ClientError(f"The certificate of {self.address} is not trusted.", "untrusted")
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            remedy = "start it with `backchannel up` or name another by --url"
-            sentence = f"Backchannel does not answer at {self.address}; {remedy}."
-        elif isinstance(error, httpx.TimeoutException):
-            sentence = f"Backchannel at {self.address} did not answer in time."
-        else:
-            sentence = f"The connection to {self.address} broke."
-        return ClientError(sentence, "unreachable")
-
-    def _stranger(self) -> ClientError:
-        return ClientError(f"What answers at {self.address} does not speak as Backchannel does.", "stranger")
 
 
 class Waiting:
@@ -284,28 +238,6 @@ class Patience:
 
     def renew(self) -> None:
         self._until = None
-
-
-def sse_data(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
-    """The data of each whole event; None for a comment. An event cut off before its blank line is dropped."""
-    data: list[bytes] = []
-    for line in _lines(chunks):
-        if line.startswith(b":"):
-            yield None
-        elif line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-        elif not line and data:
-            yield b"\n".join(data)
-            data = []
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    # Not httpx's iter_lines: it also cuts at U+2028 and its like, which stand unescaped in JSON text.
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.removesuffix(b"\r")
 
 
 class _Counted(io.FileIO):

@@ -10,10 +10,11 @@ import click
 
 from cli import checks
 from cli.checks import Check, Patient, guarded
-from cli.client import ClientError
 from cli.output import open_client, print_json
+from cli.problems import ClientError
 from config.queues import expected_workers
 from config.settings import SettingsError, get_settings
+from config.voice_models import VOICE
 
 STATUS_TIMEOUT_S = 10.0
 _MARKS = {"ok": ("ok", "green"), "info": ("note", "yellow"), "broken": ("BROKEN", "red")}
@@ -86,19 +87,28 @@ def _workers(status: dict[str, Any]) -> list[Check]:
             mend = f"start it (backchannel run {name}), or look at its lines in the log of backchannel up"
             found.append(Check(name, "broken", "this worker is not there", mend))
             continue
-        models = [model for model in worker.get("models", {}).values() if isinstance(model, dict)]
-        failed = [model for model in models if model.get("state") == "failed"]
+        models = {role: model for role, model in worker.get("models", {}).items() if isinstance(model, dict)}
+        failed = {role: str(model.get("detail")) for role, model in models.items() if model.get("state") == "failed"}
+        silent = failed.pop("speaker", None)
         if failed:
-            reason = "; ".join(str(model.get("detail")) for model in failed)
-            found.append(
-                Check(name, "broken", f"a model could not be loaded: {reason}", "see model and llama.cpp above")
-            )
+            mend = "see model and llama.cpp above"
+            if name == VOICE:
+                mend = "run: make setup; with VOICE_ENABLED=false the house does without a voice"
+            found.append(Check(name, "broken", f"a model could not be loaded: {'; '.join(failed.values())}", mend))
         elif worker["state"] in ("starting", "loading"):
             found.append(Check(name, "info", "loading its model", "wait a moment"))
         else:
-            loaded = ", ".join(str(model["name"]) for model in models if model.get("state") == "ready")
-            found.append(Check(name, "ok", f"{worker['state']}{' with ' + loaded if loaded else ''}"))
+            found.append(Check(name, "ok", f"{worker['state']}{_loaded(name, models)}"))
+        if silent is not None:
+            found.append(checks.speaker(get_settings(), silent))
     return found
+
+
+def _loaded(name: str, models: dict[str, Any]) -> str:
+    """With which models; of the voice, what each serves."""
+    ready = {role: str(model["name"]) for role, model in models.items() if model.get("state") == "ready"}
+    served = [f"{role.replace('_', ' ')} {model}" if name == VOICE else model for role, model in ready.items()]
+    return f" with {', '.join(served)}" if served else ""
 
 
 def _show(found: list[Check]) -> None:

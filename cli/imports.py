@@ -11,11 +11,12 @@ from typing import Any, TextIO
 import click
 from click.exceptions import Exit
 
-from cli.client import ENDED, Client, ClientError, Waiting
+from cli.client import ENDED, Client, Waiting
 from cli.exports import Memory, Unfinished, digest_of, find
 from cli.import_report import Bars, Row, print_failures, print_table, tell_skipped
 from cli.links import PathOrLink, lines, link_rows
 from cli.output import INTERRUPTED, Command, note, print_json, remote, short, shown_path
+from cli.problems import ClientError
 
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ import click
 from click.exceptions import Exit
 from rich.text import Text
 
-from cli.client import ENDED, Client, ClientError
+from cli.client import ENDED, Client
 from cli.output import (
     INTERRUPTED,
     Group,
@@ -25,6 +25,7 @@ from cli.output import (
     show,
     table,
 )  # fmt: skip
+from cli.problems import ClientError
 
 Json = dict[str, Any]
 

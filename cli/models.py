@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from cli.client import Client, ClientError, Waiting
+from cli.client import Client, Waiting
 from cli.model_list import print_list, without_a_server
 from cli.output import INTERRUPTED, Group, note, print_json, printable, remote, short
+from cli.problems import ClientError
 from config import catalogue, voice_models
 from config.catalogue import LOCAL
 from config.settings import Settings, get_settings
@@ -215,8 +216,8 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
 
 def _remove_voice(settings: Settings, name: str, parts: list[str], yes: bool, as_json: bool) -> None:
     """Raises ClientError."""
-    places = [voice_models.folder(settings, part) for part in parts]
-    folders = [one for place in places for one in (place, place.with_name(f"{place.name}.part")) if one.is_dir()]
+    places = [(voice_models.folder(settings, part), voice_models.on_its_way(settings, part)) for part in parts]
+    folders = [one for place in places for one in place if one.is_dir()]
     if not folders:
         raise ClientError(f"Nothing of {printable(name)} was pulled.", "not_found")
     files = [file for folder in folders for file in folder.iterdir()]

@@ -20,7 +20,8 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from cli.client import Client, ClientError
+from cli.client import Client
+from cli.problems import ClientError
 from config.settings import get_settings
 
 P = ParamSpec("P")

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cli.client import ClientError
+from cli.problems import ClientError
 from config.errors import BackchannelError
 from workers.voice.audio_files import AudioFile
 from workers.voice.ports import HEARING_RATE, Samples

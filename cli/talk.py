@@ -16,8 +16,9 @@ from click.exceptions import Exit
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from cli.client import Client, ClientError, Waiting
+from cli.client import Client, Waiting
 from cli.output import INTERRUPTED, Command, note, print_json, remote
+from cli.problems import ClientError
 from cli.sound import Devices, read_recording
 from cli.talk_report import Report
 from cli.voice_line import Sound, VoiceLine

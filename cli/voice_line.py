@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from cli.client import Client, ClientError, Patience
+from cli.client import Client, Patience
+from cli.problems import ClientError
 
 Json = dict[str, Any]
 

@@ -23,6 +23,12 @@ def folder(settings: Settings, part: str) -> Path:
     return settings.data_dir / "models" / VOICE / part
 
 
+def on_its_way(settings: Settings, part: str) -> Path:
+    """Where one lies that was not pulled to its end."""
+    place = folder(settings, part)
+    return place.with_name(f"{place.name}.part")
+
+
 def wanted(settings: Settings, name: str) -> dict[str, str]:
     """Part → reference on the hub, of what `name` means; empty where it means no part of the voice."""
     references = {

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from sqlalchemy import Table, bindparam, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Table, delete, exists, func, select, update
 from sqlmodel import Session, col
 
 from config.errors import Conflict, NotFound
-from storage import answer_cache, endings, fulltext, gone, model_cache
+from storage import answer_cache, endings, gone, imported, model_cache
 from storage.filters import NO_FILTERS, Filters, owned
 from storage.ids import new_id
 from storage.project_tables import FileAttachment, ProjectDraft
 from storage.tables import Conversation, Message, Summary, utcnow
+from storage.titles import in_titles
 
 UNTITLED = "New conversation"
 _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
@@ -27,19 +26,10 @@ _summaries: Table = Summary.__table__  # type: ignore[attr-defined]
 
 SortBy = Literal["updated_at", "created_at", "title"]
 SortDir = Literal["asc", "desc"]
-UpsertStatus = Literal["created", "updated", "unchanged", "skipped"]
-LOCKED = "the conversation is locked here, and the file has other messages; unlock it and import again"
-_COMPARED = ("role", "author_name", "content", "visibility", "model", "parts", "position", "on_path")
 
-
-@dataclass(frozen=True, slots=True)
-class Upserted:
-    """What an import did to one conversation; `messages` counts rows added or changed; `reason`: why it was skipped."""
-
-    status: UpsertStatus
-    conversation_id: str
-    messages: int
-    reason: str | None = None
+# Those that come from elsewhere are written there.
+upsert = imported.upsert
+Upserted = imported.Upserted
 
 
 def create(session: Session, owner_id: str, title: str = UNTITLED) -> Conversation:
@@ -225,7 +215,7 @@ def match_titles(
     title = func.lower(col(Conversation.title))
     holds = [title.contains(word.lower(), autoescape=True) for word in words]
     query = select(Conversation).where(
-        col(Conversation.owner_id) == owner_id, *fulltext.in_titles(session, words), *holds, *filters.conditions()
+        col(Conversation.owner_id) == owner_id, *in_titles(session, words), *holds, *filters.conditions()
     )
     prefix = title.startswith(words[0].lower(), autoescape=True)
     return list(
@@ -233,122 +223,6 @@ def match_titles(
             query.order_by(prefix.desc(), col(Conversation.updated_at).desc(), col(Conversation.id)).limit(limit)
         ).scalars()
     )
-
-
-# --- imports ----------------------------------------------------------------------------------------------------------
-
-
-# Built once: an import runs them for every conversation, and building them costs more than running them.
-_KNOWN = (
-    select(*(_conversations.c[name] for name in ("id", "content_hash", "title_is_custom", "is_locked")))
-    .where(
-        _conversations.c.owner_id == bindparam("owner"),
-        _conversations.c.source == bindparam("of_source"),
-        _conversations.c.native_id == bindparam("as_native"),
-    )
-    .with_for_update()
-)
-_INSERT_CONVERSATION = insert(_conversations)
-_INSERT_MESSAGES = insert(_messages)
-
-
-def upsert(session: Session, owner_id: str, conversation: dict[str, Any], messages: list[dict[str, Any]]) -> Upserted:
-    """Write an imported conversation once, however often it comes.
-
-    `conversation` holds Conversation columns (source, native_id, title, content_hash, …), `messages` Message columns
-    with `parent_native_id` in place of `parent_id`, parents before children. What was said here since is kept, and so
-    is a title a person gave. Messages the source no longer has stay, off the shown path. A locked conversation takes
-    no other messages than it has.
-    """
-    identity = {"owner": owner_id, "of_source": conversation["source"], "as_native": conversation["native_id"]}
-    known = session.execute(_KNOWN, identity).first()
-    if known is None:
-        conversation_id = new_id()
-        row = {"id": conversation_id, "owner_id": owner_id, **_insert_defaults(), **conversation}
-        session.execute(_INSERT_CONVERSATION, row)
-        _insert_messages(session, conversation_id, messages, {})
-        return Upserted("created", conversation_id, len(messages))
-    if known.content_hash == conversation["content_hash"]:
-        return Upserted("unchanged", known.id, 0)
-    with session.begin_nested() if known.is_locked else nullcontext() as tried:
-        changed = _merge_messages(session, known.id, messages)
-        if tried is not None and changed:
-            tried.rollback()
-            return Upserted("skipped", known.id, 0, LOCKED)
-    kept = {"is_locked", "updated_at" if known.is_locked else ""}
-    kept |= {"title", "title_is_custom"} if known.title_is_custom else set()
-    values = {key: value for key, value in conversation.items() if key not in kept}
-    if "has_attachments" in values:  # of what the source knows; files may have been added here
-        own = exists().where(_files.c.conversation_id == known.id)
-        values["has_attachments"] = or_(literal(bool(values["has_attachments"])), own)
-    session.execute(
-        update(_conversations)
-        .where(_conversations.c.id == known.id)
-        .values(**values, content_version=_conversations.c.content_version + int(changed > 0))
-    )
-    return Upserted("updated", known.id, changed)
-
-
-def _insert_defaults() -> dict[str, Any]:
-    return {
-        "title_is_custom": False,
-        "is_locked": False,
-        "has_attachments": False,
-        "content_version": 1,
-        "indexed_version": 0,
-        "imported_at": utcnow(),
-    }
-
-
-def _insert_messages(
-    session: Session, conversation_id: str, messages: list[dict[str, Any]], ids: dict[str, str]
-) -> None:
-    """`ids` maps native ids to row ids and is extended."""
-    rows = []
-    for message in messages:
-        row = dict(message)
-        row["id"] = ids[message["native_id"]] = new_id()
-        row["parent_id"] = ids.get(row.pop("parent_native_id") or "")
-        row["conversation_id"] = conversation_id
-        rows.append(row)
-    if rows:
-        session.execute(_INSERT_MESSAGES, rows)
-
-
-def _merge_messages(session: Session, conversation_id: str, messages: list[dict[str, Any]]) -> int:
-    columns = [_messages.c.id, _messages.c.native_id, _messages.c.parent_id, *(_messages.c[name] for name in _COMPARED)]
-    stored = {
-        row.native_id: row
-        for row in session.execute(select(*columns).where(_messages.c.conversation_id == conversation_id))
-    }
-    ids = {native_id: row.id for native_id, row in stored.items()}
-    fresh = [message for message in messages if message["native_id"] not in stored]
-    _insert_messages(session, conversation_id, fresh, ids)
-
-    changes = []
-    for message in messages:
-        row = stored.get(message["native_id"])
-        if row is None:
-            continue
-        parent_id = ids.get(message["parent_native_id"] or "")
-        if row.parent_id != parent_id or any(getattr(row, name) != message[name] for name in _COMPARED):
-            changes.append({"row_id": row.id, "parent_id": parent_id, **{name: message[name] for name in _COMPARED}})
-    if changes:
-        targets: dict[str, Any] = {name: bindparam(name) for name in ("parent_id", *_COMPARED)}
-        session.connection().execute(
-            update(_messages).where(_messages.c.id == bindparam("row_id")).values(targets), changes
-        )
-
-    given = {message["native_id"] for message in messages}
-    gone = [
-        row.id for native_id, row in stored.items() if native_id not in given and native_id != row.id and row.on_path
-    ]
-    if gone:
-        session.execute(update(_messages).where(_messages.c.id.in_(gone)).values(on_path=False))
-    if fresh:  # what was said here stays behind what the source has
-        own = (_messages.c.conversation_id == conversation_id, _messages.c.native_id == _messages.c.id)
-        session.execute(update(_messages).where(*own).values(position=_messages.c.position + len(fresh)))
-    return len(fresh) + len(changes) + len(gone)
 
 
 def existing(session: Session, conversation_ids: Collection[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """What an uploaded file is, by its content; its name and what its sender calls it may only agree.
 
 Taken are pictures, PDF and text. All text is text/plain, whatever language it is written in; SVG is told apart.
+Sound is not uploaded: it comes with what was spoken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from config.errors import WrongMedia
 from config.settings import MIB
 
 TEXT, SVG, PDF = "text/plain", "image/svg+xml", "application/pdf"
+WAV = "audio/wav"
 PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 TAKEN = frozenset({*PICTURES, SVG, PDF, TEXT})
 _ALIASES = {
@@ -50,6 +52,13 @@ def recognise(file: IO[bytes], filename: str, declared: str | None) -> str:
     for claim in (mimetypes.MimeTypes().guess_type(filename, strict=False)[0], declared):
         found = _agreed(found, claim)
     return found
+
+
+def is_wav(file: IO[bytes]) -> bool:
+    """Leaves the position anywhere."""
+    file.seek(0)
+    guess = filetype.guess(file.read(_HEAD_BYTES))
+    return guess is not None and guess.extension == "wav"
 
 
 def encoding_of(file: IO[bytes]) -> str | None:

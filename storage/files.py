@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Table, delete, func, or_, select, update
 from sqlmodel import Session, col
@@ -27,7 +27,8 @@ def add(session: Session, conversation: Conversation, **values: Any) -> FileAtta
 
 def bring_back(session: Session, conversation: Conversation, **values: Any) -> FileAttachment:
     """`add` of what was there before, somewhere: the conversation does not count as changed by it."""
-    file = FileAttachment(id=new_id(), owner_id=conversation.owner_id, conversation_id=conversation.id, **values)
+    given = {"id": new_id(), **values}
+    file = FileAttachment(owner_id=conversation.owner_id, conversation_id=conversation.id, **given)
     conversation.has_attachments = True
     session.add_all([file, conversation])
     session.flush()
@@ -111,13 +112,18 @@ def content(file_id: str) -> Iterator[bytes]:
             yield piece
 
 
-def known(session: Session, owner_id: str, source: str, native_id: str) -> set[tuple[str, str]]:
-    """(digest, name) of the files that an imported conversation has already."""
-    query = select(_files.c.digest, _files.c.filename)
+class Known(NamedTuple):
+    id: str
+    file_type: str
+
+
+def known(session: Session, owner_id: str, source: str, native_id: str) -> dict[tuple[str, str], Known]:
+    """By (digest, name): the files that an imported conversation has already."""
+    query = select(_files.c.digest, _files.c.filename, _files.c.id, _files.c.file_type)
     query = query.join(Conversation, col(Conversation.id) == _files.c.conversation_id)
     identity = (col(Conversation.source) == source, col(Conversation.native_id) == native_id)
     found = session.execute(query.where(col(Conversation.owner_id) == owner_id, *identity))
-    return {(row.digest, row.filename) for row in found}
+    return {(row.digest, row.filename): Known(row.id, row.file_type) for row in found}
 
 
 def texts(session: Session, conversation_id: str) -> list[tuple[str, str]]:

@@ -1,14 +1,14 @@
-"""The full-text index of chunks and the trigrams of titles: FTS5 on SQLite, tsvector and pg_trgm on PostgreSQL.
+"""The full-text index of chunks: FTS5 on SQLite, tsvector on PostgreSQL.
 
-Their tables are made of statements here, not of classes: each database has its own. What is indexed are the words of
-`storage.words`, so both databases find the same. Rows go with their chunk or conversation by themselves.
+Its tables are made of statements here, not of classes: each database has its own. What is indexed are the words of
+`storage.words`, so both databases find the same. Rows go with their chunk by themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -19,51 +19,20 @@ from storage.filters import NO_FILTERS, Filters
 from storage.tables import Chunk, Conversation
 from storage.words import Phrase, Query, words
 
-_SQLITE_CHUNKS = (
+_SQLITE = (
     "CREATE TABLE chunk_key (number INTEGER PRIMARY KEY, "
     "chunk_id TEXT NOT NULL UNIQUE REFERENCES chunk (id) ON DELETE CASCADE)",
     "CREATE VIRTUAL TABLE chunk_words USING fts5 (words, tokenize = 'unicode61 remove_diacritics 0')",
     "CREATE TRIGGER chunk_key_gone AFTER DELETE ON chunk_key "
     "BEGIN DELETE FROM chunk_words WHERE rowid = old.number; END",
 )
-_SQLITE_TITLES = (
-    "CREATE TABLE title_key (number INTEGER PRIMARY KEY, "
-    "conversation_id TEXT NOT NULL UNIQUE REFERENCES conversation (id) ON DELETE CASCADE)",
-    "CREATE VIRTUAL TABLE title_words USING fts5 (title, tokenize = 'trigram')",
-    "CREATE TRIGGER title_new AFTER INSERT ON conversation BEGIN "
-    "INSERT INTO title_key (conversation_id) VALUES (new.id); "
-    "INSERT INTO title_words (rowid, title) "
-    "SELECT number, new.title FROM title_key WHERE conversation_id = new.id; END",
-    "CREATE TRIGGER title_changed AFTER UPDATE OF title ON conversation WHEN old.title <> new.title BEGIN "
-    "UPDATE title_words SET title = new.title "
-    "WHERE rowid = (SELECT number FROM title_key WHERE conversation_id = new.id); END",
-    "CREATE TRIGGER title_key_gone AFTER DELETE ON title_key "
-    "BEGIN DELETE FROM title_words WHERE rowid = old.number; END",
-)
-_POSTGRES_CHUNKS = (
+_POSTGRESQL = (
     "CREATE TABLE chunk_words (chunk_id VARCHAR(64) PRIMARY KEY REFERENCES chunk (id) ON DELETE CASCADE, "
     "words TSVECTOR NOT NULL)",
     "CREATE INDEX ix_chunk_words ON chunk_words USING gin (words)",
 )
-_POSTGRES_TITLES = (
-    "CREATE EXTENSION IF NOT EXISTS pg_trgm",
-    "CREATE INDEX ix_conversation_title_trgm ON conversation USING gin (lower(title) gin_trgm_ops)",
-)
-STATEMENTS = {
-    ("sqlite", "chunk"): _SQLITE_CHUNKS,
-    ("sqlite", "conversation"): _SQLITE_TITLES,
-    ("postgresql", "chunk"): _POSTGRES_CHUNKS,
-    ("postgresql", "conversation"): _POSTGRES_TITLES,
-}
 # For those who compare the database with the classes: these are not forgotten, they are ours.
-NAMES = (
-    "chunk_key",
-    "chunk_words",
-    "title_key",
-    "title_words",
-    "ix_chunk_words",
-    "ix_conversation_title_trgm",
-)
+NAMES = ("chunk_key", "chunk_words", "ix_chunk_words")
 
 _chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
 _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
@@ -77,20 +46,17 @@ MOST_LISTED = 4 * COMMON
 COUNTED_TOGETHER = 64  # words in one statement; SQLite takes 500
 # How many times as many as wanted are looked at of all owners' best; then all of them.
 WIDER = (1, 8, 64)
-# So many trigrams of the query must a title share to be near it: the half of them.
-NEAR_TITLE = 0.5
 
 
-def _when_made(made: Table) -> None:
-    for (dialect, name), statements in STATEMENTS.items():
-        if name == made.name:
-            for statement in statements:
-                also = DDL(statement)  # type: ignore[no-untyped-call]
-                event.listen(made, "after_create", also.execute_if(dialect=dialect))
+def when_made(made: Table, **statements: Sequence[str]) -> None:
+    """Run these, by the database's dialect, behind those that make the table."""
+    for dialect, theirs in statements.items():
+        for statement in theirs:
+            also = DDL(statement)  # type: ignore[no-untyped-call]
+            event.listen(made, "after_create", also.execute_if(dialect=dialect))
 
 
-_when_made(_chunks)
-_when_made(_conversations)
+when_made(_chunks, sqlite=_SQLITE, postgresql=_POSTGRESQL)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -101,7 +67,7 @@ def add(session: Session, rows: Iterable[dict[str, Any]]) -> None:
     listed = [{"id": row["id"], "words": " ".join(words(row["text"]))} for row in rows]
     if not listed:
         return
-    if _is_sqlite(session):
+    if is_sqlite(session):
         session.execute(text("INSERT INTO chunk_key (chunk_id) VALUES (:id)"), listed)
         statement = "INSERT INTO chunk_words (rowid, words) SELECT number, :words FROM chunk_key WHERE chunk_id = :id"
     else:
@@ -115,8 +81,8 @@ def add(session: Session, rows: Iterable[dict[str, Any]]) -> None:
 def frequencies(session: Session, terms: Sequence[str]) -> dict[str, int]:
     """In how many chunks each term occurs, at most COMMON; of all owners, which tells rare from common well enough."""
     holding, asked = (
-        ("chunk_words MATCH :term{0}", _quoted)
-        if _is_sqlite(session)
+        ("chunk_words MATCH :term{0}", quoted)
+        if is_sqlite(session)
         else ("words @@ to_tsquery('simple', :term{0})", _lexeme)
     )
     counted = f"SELECT {{0}}, count(*) FROM (SELECT 1 FROM chunk_words WHERE {holding} LIMIT :most) AS held{{0}}"  # noqa: S608
@@ -133,7 +99,7 @@ def size(session: Session) -> int:
     """About how many chunks are indexed, without counting them."""
     query = (
         "SELECT coalesce(max(number), 0) FROM chunk_key"
-        if _is_sqlite(session)
+        if is_sqlite(session)
         else "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'chunk_words'::regclass"
     )
     return int(session.execute(text(query)).scalar() or 0)
@@ -167,7 +133,7 @@ def search(
     asked = _selective(query, frequencies or {})
     mine = and_(_conversations.c.owner_id == owner_id, _chunks.c.embedding_model == index, *filters.conditions())
     wanted = frozenset((*query.terms, *(word for phrase in query.phrases for word in phrase)))
-    if not _is_sqlite(session):
+    if not is_sqlite(session):
         return _search_postgres(session, asked, mine, limit, wanted)
     numbers, found = _best_of_all(session, asked, weights or {}), list[Match]()
     for most in (*(limit * times for times in WIDER), len(numbers)):
@@ -250,50 +216,6 @@ def _search_postgres(
     return [Match(row[0], row[1], row[2], wanted.intersection(row[3].split())) for row in found]
 
 
-def in_titles(session: Session, wanted: Sequence[str]) -> list[ColumnElement[bool]]:
-    """Conditions on conversations that let an index find the titles that hold all of these words, and maybe others;
-    none where there is no such index or nothing long enough for one."""
-    long = [word for word in wanted if len(word) >= 3]
-    if not long or not _is_sqlite(session):
-        return []  # PostgreSQL finds a LIKE in the index by itself
-    asked = text(
-        "conversation.id IN (SELECT title_key.conversation_id FROM title_words "
-        "JOIN title_key ON title_key.number = title_words.rowid WHERE title_words MATCH :in_title)"
-    )
-    return [cast(ColumnElement[bool], asked.bindparams(in_title=" AND ".join(map(_quoted, long))))]
-
-
-def near_titles(session: Session, owner_id: str, wanted: str, limit: int) -> list[tuple[str, float]]:
-    """(conversation id, share of the query's trigrams that its title has), the nearest first: finds what was mistyped.
-    Whole words are found by `conversations.match_titles`."""
-    asked = _trigrams(wanted)
-    if len(asked) < 3:
-        return []
-    if _is_sqlite(session):
-        query = text(
-            "SELECT title_key.conversation_id, title_words.title FROM title_words "
-            "JOIN title_key ON title_key.number = title_words.rowid "
-            "JOIN conversation ON conversation.id = title_key.conversation_id "
-            "WHERE title_words MATCH :query AND conversation.owner_id = :owner ORDER BY bm25(title_words) LIMIT 200"
-        )
-        matching = " OR ".join(_quoted(trigram) for trigram in sorted(asked))
-    else:
-        query = text(
-            "SELECT id, title FROM conversation WHERE owner_id = :owner AND :query <% lower(title) "
-            "ORDER BY word_similarity(:query, lower(title)) DESC LIMIT 200"
-        )
-        matching = wanted.lower()
-    found = session.execute(query, {"query": matching, "owner": owner_id})
-    shares = [(row[0], len(asked & _trigrams(row[1])) / len(asked)) for row in found]
-    near = [(conversation_id, share) for conversation_id, share in shares if share >= NEAR_TITLE]
-    return sorted(near, key=lambda one: (-one[1], one[0]))[:limit]
-
-
-def _trigrams(value: str) -> set[str]:
-    plain = " ".join(value.lower().split())
-    return {plain[at : at + 3] for at in range(len(plain) - 2)}
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A query as a database is asked: `terms` in place of its own, each for itself or every one."""
@@ -306,9 +228,9 @@ class _Asked:
         """What FTS5 is asked for, each part by itself, and the term that it is about."""
         demanded = [_phrase(phrase) for phrase in self.query.phrases]
         if self.every:
-            ranking: list[tuple[str | None, list[str]]] = [(None, [*demanded, *map(_quoted, self.terms)])]
+            ranking: list[tuple[str | None, list[str]]] = [(None, [*demanded, *map(quoted, self.terms)])]
         else:
-            ranking = [(term, [*demanded, _quoted(term)]) for term in self.terms]
+            ranking = [(term, [*demanded, quoted(term)]) for term in self.terms]
             ranking += [(None, demanded)] if demanded else []
         return [(term, self._without(" AND ".join(held))) for term, held in ranking]
 
@@ -324,10 +246,10 @@ class _Asked:
 
 
 def _phrase(phrase: Phrase) -> str:
-    return _quoted(" ".join(phrase))
+    return quoted(" ".join(phrase))
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
@@ -339,5 +261,5 @@ def _lexeme(term: str) -> str:
     return "'" + term.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _is_sqlite(session: Session) -> bool:
+def is_sqlite(session: Session) -> bool:
     return session.get_bind().dialect.name == "sqlite"

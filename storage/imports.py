@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Table, func, select
 from sqlmodel import Session, col
 
+from storage import bulk
 from storage.tables import ImportItem
 
 _items: Table = ImportItem.__table__  # type: ignore[attr-defined]
@@ -15,8 +16,7 @@ _items: Table = ImportItem.__table__  # type: ignore[attr-defined]
 
 def record(session: Session, job_id: str, items: Sequence[dict[str, Any]]) -> None:
     """`items` hold ImportItem columns. Written in the slice's transaction, so an index is recorded exactly once."""
-    if items:
-        session.execute(insert(_items), [{"job_id": job_id, **item} for item in items])
+    bulk.insert(session, _items, ({"job_id": job_id, **item} for item in items))
 
 
 def tally(session: Session, job_id: str) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlmodel import SQLModel
 
-from storage import account_tables, fulltext, project_tables, tables
+from storage import account_tables, fulltext, project_tables, tables, titles
 
-__all__ = ["account_tables", "fulltext", "metadata", "project_tables", "tables"]
+__all__ = ["account_tables", "fulltext", "metadata", "project_tables", "tables", "titles"]
 
 metadata = SQLModel.metadata

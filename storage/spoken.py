@@ -8,6 +8,7 @@ from sqlalchemy import Table, select, update
 from sqlmodel import Session, col
 
 from storage import conversations, files, messages
+from storage.file_types import WAV
 from storage.ids import new_id
 from storage.project_tables import FileAttachment
 from storage.tables import Conversation, Message, utcnow
@@ -35,7 +36,7 @@ def add_audio(session: Session, conversation_id: str, message_id: str, name: str
     conversation = session.execute(query.with_for_update()).scalar_one_or_none()
     if conversation is None:
         return None
-    about = {"filename": name, "file_size": size, "file_type": "audio/wav", "digest": digest, "read_at": utcnow()}
+    about = {"filename": name, "file_size": size, "file_type": WAV, "digest": digest, "read_at": utcnow()}
     return files.add(session, conversation, message_id=message_id, **about).id
 
 

@@ -42,10 +42,12 @@ class Ear:
         self._thread.start()
 
     def stop(self) -> None:
-        """Other ears take the lines over at once."""
+        """Utterances that have ended are accepted; the lines are other ears', at once."""
         self._stopping.set()
         self._thread.join(5.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for hearing in self._lines.values():
+            hearing.abandon()
+        self._pool.shutdown(wait=True)
         try:
             voice_lines.withdraw_ear(self._name)
         except redis.RedisError:
@@ -79,11 +81,12 @@ class Ear:
         heard = voice_lines.listen(open_ears, BLOCK_MS, READ_AT_ONCE) if open_ears else []
         if not open_ears:
             time.sleep(BLOCK_MS / 1000)
+        silent = set(open_ears) - {line_id for line_id, _ in heard}
         for line_id, entries in heard:
             self._guarded(line_id, lambda hearing, got=entries: hearing.hear(got))  # type: ignore[misc]
         now = time.monotonic()
         for line_id in list(self._lines):
-            self._guarded(line_id, lambda hearing: hearing.tick(now))
+            self._guarded(line_id, lambda hearing, of=line_id: hearing.tick(now, is_silent=of in silent))  # type: ignore[misc]
             if self._lines[line_id].is_over:
                 del self._lines[line_id]
                 voice_lines.remove(line_id)
@@ -115,7 +118,7 @@ class Ear:
         if claimed is None:
             return
         claimed = spoken_questions.catch_up(claimed)
-        self._lines[line_id] = Hearing(claimed, get_settings(), self._pool, self._tell_whoever_listens)
+        self._lines[line_id] = Hearing(claimed, get_settings(), self._pool, self._tell_whoever_listens, self._stopping)
         log.info("listening", line=line_id, turns=claimed.turns)
 
     def _tell_whoever_listens(self, hearing: Hearing, event: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ All but `_Understanding` runs in the ear's one thread.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -44,7 +45,10 @@ Tell = Callable[["Hearing", dict[str, Any]], None]
 
 
 class Hearing:
-    def __init__(self, claimed: Claimed, settings: Settings, pool: Executor, tell: Tell) -> None:
+    def __init__(
+        self, claimed: Claimed, settings: Settings, pool: Executor, tell: Tell, stopping: threading.Event
+    ) -> None:
+        self.stopping = stopping
         self.line: Line = claimed.line
         self.position = claimed.after
         self.is_closing = False
@@ -77,6 +81,11 @@ class Hearing:
     def behind_s(self) -> float:
         return sum(one.behind for one in self._unfinished) / HEARING_RATE
 
+    def abandon(self) -> None:
+        """Another ear will hear again what has not ended."""
+        if self._now is not None:
+            self._now.abandon()
+
     # --- what comes
 
     def hear(self, entries: list[Entry]) -> None:
@@ -88,13 +97,13 @@ class Hearing:
             else:
                 self._listen(entry)
 
-    def tick(self, now: float) -> None:
-        """What time alone changes. `now` is monotonic, in seconds."""
+    def tick(self, now: float, *, is_silent: bool) -> None:
+        """What time alone changes. `now` is monotonic, in seconds; `is_silent`: nothing more has come by now."""
         while self._unfinished and self._unfinished[0].future.done():
             self._finished(self._unfinished.popleft())
         if self._now is not None and self.line.barge_in and self._spoken_ms() >= self._settings.voice_barge_in_ms:
             self._interrupt(None)
-        stalled = now - self._heard_at >= self._settings.voice_stall_ms / 1000
+        stalled = is_silent and now - self._heard_at >= self._settings.voice_stall_ms / 1000
         if stalled and self._now is not None:
             self._handle(self._endpointer.force_end())
         elif stalled and self._unanswered_s >= LONG_ENOUGH_S and not self._unfinished:
@@ -202,7 +211,7 @@ class Hearing:
         self._answer = _Answer()
         voice_lines.cut(answer.job_id, heard)
         self.tell({"type": "interrupted", "job_id": answer.job_id, "heard_ms": heard})
-        self._pool.submit(_cut_when_ended, answer.job_id, self.line.owner_id, heard)
+        self._pool.submit(_cut_when_ended, answer.job_id, self.line.owner_id, heard, self.stopping)
 
 
 class _Answer:
@@ -240,7 +249,7 @@ class _Understanding:
         self._ended_ms = self._decided_ms = 0
         self._whole: Samples = np.zeros(0, np.int16)
         self._given = self._taken = 0
-        self._is_ended = False
+        self._is_ended = self._is_abandoned = False
         self.future: Future[tuple[str, str] | None]
 
     @property
@@ -257,9 +266,15 @@ class _Understanding:
         self._ended_ms, self._decided_ms = ended_ms, decided_ms
         self._sound.put(None)
 
+    def abandon(self) -> None:
+        self._is_abandoned = True
+        self._sound.put(None)
+
     def understand(self) -> tuple[str, str] | None:
         """(job, conversation). Utterances of a line are accepted in the order in which they were said."""
         transcript = self._transcribe()
+        if self._is_abandoned:
+            return None
         timings = {"vad_ms": self._decided_ms - self._ended_ms, "stt_ms": now_ms() - self._decided_ms}
         if self._before is not None:
             self._before.exception()  # waits
@@ -270,7 +285,8 @@ class _Understanding:
         except BackchannelError:
             forget_until(line.id, self._through, self._number)
             raise
-        forget_until(line.id, self._through, self._number)
+        if not self._is_abandoned:
+            forget_until(line.id, self._through, self._number)
         return accepted
 
     def _accepted(self, line: Line, said: Utterance) -> tuple[str, str] | None:
@@ -280,7 +296,9 @@ class _Understanding:
                 return spoken_questions.accept(line, self._number, said)
             except DatabaseError as error:
                 log.warning("an utterance waits for the database", reason=type(error).__name__)
-                time.sleep(_AGAIN_S)
+                if self._hearing.stopping.wait(_AGAIN_S):
+                    self._is_abandoned = True
+                    return None
 
     def _transcribe(self) -> Transcript | None:
         """None where the recogniser failed: the turn tries again, with the sound that is kept."""
@@ -355,7 +373,7 @@ class _Sound:
         return found
 
 
-def _cut_when_ended(job_id: str, owner_id: str, heard_ms: int) -> None:
+def _cut_when_ended(job_id: str, owner_id: str, heard_ms: int, stopping: threading.Event) -> None:
     """A turn that still runs cuts its own answer; this is for the one that was just ending."""
     deadline = time.monotonic() + AFTER_END_S
     while time.monotonic() < deadline:
@@ -363,7 +381,8 @@ def _cut_when_ended(job_id: str, owner_id: str, heard_ms: int) -> None:
             row = session.get(Job, job_id)
             if row is None or row.status in TERMINAL:
                 break
-        time.sleep(_LOOK_S)
+        if stopping.wait(_LOOK_S):
+            break
     try:
         cut_afterwards(job_id, owner_id, heard_ms)
     except Exception:

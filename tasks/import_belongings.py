@@ -4,6 +4,7 @@ it is missing; what is here stays as it is."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from config.errors import TooLarge, UnreadableImport, Unusable, WrongMedia
 from config.queues import Kind
@@ -11,22 +12,25 @@ from config.settings import MIB, get_settings
 from storage import blobs, conversations, drafts, files, jobs, messages, queue, summaries
 from storage.conversations import Upserted
 from storage.database import Session, reading
-from storage.file_types import recognise, safe_name
+from storage.file_types import WAV, is_wav, recognise, safe_name
 from storage.filters import OWN_SOURCE
+from storage.ids import new_id
 from storage.jobs import NewJob
 from storage.project_tables import FileAttachment
+from storage.spoken import VOICE
 from storage.tables import Conversation, utcnow
 from tasks.run import JobRun
 from workers.importers.belongings import Belongings, ImportedFile, ImportedSummary, ImportedVersion
-from workers.ports import ImportedConversation
+from workers.importers.ports import ImportedConversation
 
 LOCKED = "the conversation is locked here, so what the file has of it besides is left out"
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A file whose bytes lie on disk; `file_type` by its content."""
+    """A file whose bytes lie on disk; `id`: what it will be known by; `file_type`: by its content."""
 
+    id: str
     told: ImportedFile
     filename: str
     file_type: str
@@ -35,39 +39,58 @@ class Received:
 
 def receive(run: JobRun, found: ImportedConversation) -> list[Received]:
     """The files that the conversation has not got, on disk. What cannot be taken is noted. Bytes are always asked for:
-    whoever only knows a digest is not given the file of somebody else."""
+    whoever only knows a digest is not given the file of somebody else. Messages that were spoken are told which file is
+    their sound."""
     assert found.belongings is not None
     if not found.belongings.files:
         return []
     with reading() as session:
         known = files.known(session, run.owner_id, found.source, found.native_id)
+    said = _spoken(found)
+    here: dict[tuple[str, str], files.Known | None] = {**known}
     received, missing = [], 0
     for file in found.belongings.files:
         run.check()
         name = safe_name(file.filename)
-        if (file.digest, name) in known:
-            continue
-        known.add((file.digest, name))
-        try:
-            if file.open is None:
-                missing += 1
-            else:
-                received.append(_stored(file, name))
-        except (TooLarge, Unusable, WrongMedia, UnreadableImport) as error:
-            found.notes.append(f"“{name}” was left out: {error.detail[0].lower()}{error.detail[1:].rstrip('.')}")
+        voice = said.get(file.message_native_id or "") if file.file_type == WAV else None
+        if (file.digest, name) not in here:
+            one = None
+            try:
+                if file.open is None:
+                    missing += 1
+                else:
+                    one = _stored(file, name, is_sound=voice is not None)
+                    received.append(one)
+            except (TooLarge, Unusable, WrongMedia, UnreadableImport) as error:
+                found.notes.append(f"“{name}” was left out: {error.detail[0].lower()}{error.detail[1:].rstrip('.')}")
+            here[file.digest, name] = files.Known(one.id, one.file_type) if one else None
+        kept = here[file.digest, name]
+        if voice is not None and kept is not None and kept.file_type == WAV:
+            voice["file_id"] = kept.id
     if missing:
         found.notes.append(f"files are named but not in what was uploaded ({missing}): only our zip has them")
     return received
 
 
-def _stored(file: ImportedFile, name: str) -> Received:
+def _spoken(found: ImportedConversation) -> dict[str, dict[str, Any]]:
+    """Message → what it says of its sound."""
+    told = {message.native_id: message.parts.get(VOICE) for message in found.messages}
+    return {native_id: voice for native_id, voice in told.items() if isinstance(voice, dict)}
+
+
+def _stored(file: ImportedFile, name: str, *, is_sound: bool) -> Received:
     """Raises TooLarge, Unusable, WrongMedia and UnreadableImport."""
     assert file.open is not None
-    digest, size = blobs.store(file.open(), get_settings().max_file_mb * MIB, expected=file.digest)
+    settings = get_settings()
+    limit = settings.voice_max_file_mb if is_sound else settings.max_file_mb
+    digest, size = blobs.store(file.open(), limit * MIB, expected=file.digest)
     if size == 0:
         raise Unusable("The file is empty.")
     with blobs.path(digest).open("rb") as opened:
-        return Received(file, name, recognise(opened, name, file.file_type), size)
+        if is_sound and not is_wav(opened):
+            raise WrongMedia("The file is called the sound of a message and is no WAV file.")
+        file_type = WAV if is_sound else recognise(opened, name, file.file_type)
+    return Received(new_id(), file, name, file_type, size)
 
 
 def add(
@@ -89,11 +112,12 @@ def add(
 
 
 def _add_file(session: Session, conversation: Conversation, received: Received) -> FileAttachment:
-    """With the job that reads it, as an upload has one."""
+    """With the job that reads it, as an upload has one; there is nothing to read in sound."""
     told = received.told
     file = files.bring_back(
         session,
         conversation,
+        id=received.id,
         filename=received.filename,
         file_size=received.size,
         file_type=received.file_type,
@@ -101,7 +125,10 @@ def _add_file(session: Session, conversation: Conversation, received: Received) 
         summary_text=told.summary_text,
         message_id=messages.id_of(session, conversation.id, told.message_native_id),
         created_at=told.created_at or utcnow(),
+        read_at=utcnow() if received.file_type == WAV else None,
     )
+    if file.read_at is not None:
+        return file
     new = NewJob(
         Kind.EXTRACT,
         conversation.owner_id,

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from storage.tables import utcnow
-from workers.ports import ImportedConversation, ImportedMessage
+from workers.importers.ports import ImportedConversation, ImportedMessage
 
 
 def columns(found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -12,9 +12,10 @@ from config.logging import log
 from config.queues import KINDS, Kind
 from config.settings import get_settings
 from config.share_links import parse_link
-from storage import blobs, conversations, imports, jobs, queue, usage
+from storage import blobs, imported, imports, jobs, queue, usage
 from storage.database import DatabaseError, Session, is_duplicate, reading
 from storage.filters import OWN_SOURCE
+from storage.imported import Upserted
 from storage.jobs import NewJob
 from tasks import import_belongings
 from tasks.base import job
@@ -23,13 +24,13 @@ from tasks.import_belongings import Received
 from tasks.import_rows import columns
 from tasks.run import JobRun, Outcome
 from workers.importers.detect import importer_for
-from workers.ports import ImportedConversation, ImportFailure, ImportItem
+from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
 from workers.shares import SAVE_IT, fetch
 
 # A slice is committed when it holds this much: small enough that a chat's commit waits a moment only, large enough that
 # the commit itself costs little.
-SLICE_CONVERSATIONS = 100
-SLICE_MESSAGES = 2000
+SLICE_CONVERSATIONS = 200
+SLICE_MESSAGES = 3000
 SLICE_BYTES = 4_000_000
 # Reading ahead of the database is pointless and slices of slow files should still show: commit at least this often.
 SLICE_S = 2.0
@@ -46,6 +47,8 @@ def import_file(run: JobRun) -> Outcome:
         _read_into_rows(run, file)
     with reading() as session:
         result = imports.tally(session, run.id)
+    if run.input.get("url") and 0 < result["conversations"]["failed"] == sum(result["conversations"].values()):
+        raise FormatChanged(f"No conversation could be read from the page behind the link. {SAVE_IT}")
     if run.progress_now:
         run.progress_now = run.progress_now | {"done": run.progress_now["total"]}  # the bytes behind the last item too
     log.info("imported", **result["conversations"], messages=result["messages"])
@@ -150,17 +153,20 @@ class _Slice:
     def _write(self) -> list[dict[str, Any]]:
         progress = {"done": self._last.bytes_done, "total": self._last.bytes_total, "unit": "bytes"}
         with self._run.slice(progress=progress) as session:
+            prepared = [one.columns for one in self._items if isinstance(one, _Prepared)]
+            written = iter(imported.upsert_all(session, self._run.owner_id, prepared))
             ledger = [
-                _left_out(one) if isinstance(one, ImportItem) else self._write_one(session, one) for one in self._items
+                self._finish_one(session, one, next(written)) if isinstance(one, _Prepared) else _left_out(one)
+                for one in self._items
             ]
             imports.record(session, self._run.id, ledger)
             if any(row["status"] in ("created", "updated") for row in ledger):
                 request_embedding(session, self._run.owner_id)
         return ledger
 
-    def _write_one(self, session: Session, one: _Prepared) -> dict[str, Any]:
+    def _finish_one(self, session: Session, one: _Prepared, done: Upserted) -> dict[str, Any]:
+        """What comes on top of its messages, and its line of the ledger."""
         found, owner_id = one.found, self._run.owner_id
-        done = conversations.upsert(session, owner_id, *one.columns)
         status, notes = done.status, [*found.notes, *([done.reason] if done.reason else [])]
         if found.belongings is not None:
             added, told = import_belongings.add(session, owner_id, done, found.belongings, one.files)

@@ -16,9 +16,10 @@ from config.errors import BackchannelError, Unavailable
 from config.logging import log
 from config.queues import SEARCH_QUEUE
 from config.settings import get_settings
-from storage import chunks, conversations, fulltext, queue
+from storage import chunks, conversations, queue
 from storage.database import Session, reading
 from storage.filters import NO_FILTERS, Filters
+from storage.titles import near_titles
 from storage.words import Query, parse, words
 from tasks.dates import Period, period
 from tasks.hits import Hit, by_relevance, page_of, reranked, shown
@@ -222,6 +223,6 @@ def _by_passage(
 
 
 def _near_titles(session: Session, owner_id: str, query: Query, filters: Filters) -> list[Hit]:
-    near = fulltext.near_titles(session, owner_id, query.text, POOL)
+    near = near_titles(session, owner_id, query.text, POOL)
     kept = conversations.titles(session, owner_id, [id for id, _ in near], filters)
     return [Hit(id, "title", NEAR_TITLE_WEIGHT * share) for id, share in near if id in kept]

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -31,6 +32,14 @@ from tests import servers  # noqa: E402
 from tests.standins import s3  # noqa: E402
 
 Settings.model_config["env_file"] = None  # a developer's .env names a database that no test may touch
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How `make test` shares the tests out."""
+    from tests.sharing import ProductsInTurn
+
+    return ProductsInTurn(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_unconfigure() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import psycopg
 import redis
+
+_tried = itertools.count(secrets.randbelow(2048))
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 20.0, what: str = "the condition") -> None:
@@ -27,9 +31,14 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20.0, what: s
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the system gives out by itself, and for each of the tests' workers from a range of its own: nobody
+    takes it before it is used, or at all where nobody is to answer."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    while True:
+        port = 16384 + 2048 * worker + next(_tried) % 2048
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def redis_binary() -> str:

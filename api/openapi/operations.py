@@ -42,15 +42,29 @@ SOCKETS = {
         "closes": "4401 not signed in, 4403 from a page elsewhere, 4429 too often",
     },
     "/ws/voice": {
-        "summary": "Talk, and be answered aloud",
-        "takes": ["binary frames: PCM, 16 bit, mono, little-endian", {"type": "interrupt", "heard_ms": 1200}],
-        "sends": [
-            "binary frames: the answer's sound, in the same form",
-            {"type": "partial_transcript", "text": "How do I"},
-            {"type": "turn_started", "job_id": "019a9c5e-…", "session_id": "019a9c5e-…"},
-            {"type": "turn_done", "job_id": "019a9c5e-…", "status": "succeeded"},
+        "summary": "Talk, and be answered aloud; ?job_id=…&after=N goes on behind event N of a turn",
+        "takes": [
+            "binary frames: PCM, 16 bit, mono, little-endian, at ?sample_rate (16000)",
+            {"type": "end_of_turn"},
+            {"type": "interrupt", "heard_ms": 1200},
+            {"type": "ping"},
         ],
-        "closes": "4401 not signed in, 4403 from a page elsewhere, 4429 too often",
+        "sends": [
+            {"type": "ready", "sample_rate": 16000, "output_sample_rate": 22050, "session_id": None, "pause_ms": 600},
+            {"type": "speech_started"},
+            {"type": "partial_transcript", "text": "How do I"},
+            {"type": "speech_ended", "reason": "pause"},
+            {"type": "turn_started", "job_id": "019a9c5e-…", "after": 0, "session_id": "019a9c5e-…"},
+            "the events of the turn's job, from `queued` to its end: transcript, emotion, response, audio, sentence …",
+            "binary frames, behind each `audio`: its sound, in the same form, at ?output_sample_rate",
+            {"type": "interrupted", "job_id": "019a9c5e-…", "heard_ms": 1200},
+            {"type": "turn_done", "job_id": "019a9c5e-…", "status": "succeeded", "timings": {"first_audio_ms": 640}},
+            {"type": "status", "status": "nothing_heard", "message": "No speech was heard."},
+            {"type": "error", "code": "bad_request", "message": "…", "retryable": False},
+        ],
+        "closes": "4000 and the HTTP status: 4400 nothing but nonsense, 4401 not signed in, 4403 from a page elsewhere, 4404 "
+        "no such session or turn, 4408 nothing said or nothing taken for too long, 4422 an address that cannot be "
+        "used, 4429 too often or too many, 4503 not now; 1012 restarted: connect again",
     },
 }
 

@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Connection, text
 from sqlmodel.sql.sqltypes import AutoString
 
 from config.settings import get_settings
-from storage import fulltext, schema, tables
+from storage import fulltext, schema, tables, titles
 from storage.database import make_engine
 
 MIGRATION_LOCK = 0x6261636B  # any number, the same in every process
@@ -26,7 +26,7 @@ def render_item(kind: str, item: Any, _autogen: Any) -> str | Literal[False]:
 
 def is_a_class(_thing: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
     """False for what is made of statements: the full-text index and the tables that SQLite keeps for it."""
-    return not (kind in ("table", "index") and (name or "").startswith(fulltext.NAMES))
+    return not (kind in ("table", "index") and (name or "").startswith((*fulltext.NAMES, *titles.NAMES)))
 
 
 def run(connection: Connection) -> None:

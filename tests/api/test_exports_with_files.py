@@ -1,62 +1,40 @@
-"""Files, drafts and summaries go away and come back with their conversations; what a zip says is not believed."""
+"""Files, drafts and summaries go away and come back with their conversations."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import time
 import zipfile
 from typing import Any
 
-import orjson
 import pytest
-from litestar import Litestar
-from litestar.testing import TestClient
-from sqlmodel import col, select
+from sqlmodel import select
 
 from config.queues import Kind
-from config.settings import reset_settings
 from storage import blobs, conversations, drafts, files, messages, summaries
 from storage.database import reading, transaction
 from storage.project_tables import FileAttachment, ProjectDraft, ProjectDraftVersion
-from storage.tables import LOCAL_OWNER, Conversation, Summary
+from storage.tables import LOCAL_OWNER
 from tasks import imports as task
 from tasks.base import bury_or_put_back
 from tests import documents, factories
-from tests.api.helpers import job_ids, work
+from tests.api.belongings import (
+    NOTES,
+    Client,
+    attach,
+    brought_in,
+    digest_of,
+    exported,
+    extract_all,
+    forget_everything,
+    reasons,
+    told,
+    upkeep_later,
+    zipped,
+)  # fmt: skip
+from tests.api.helpers import work
 from tests.standins.s3 import S3, emptied
 
-Client = TestClient[Litestar]
-Json = dict[str, Any]
-NOTES, PICTURE = b"Herons stand in the reeds.", documents.png()
-
-
-def digest_of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def brought_in(data: bytes, owner_id: str = LOCAL_OWNER) -> Json:
-    digest, _ = blobs.store(io.BytesIO(data), 10**9)
-    job_id = factories.job(Kind.IMPORT, owner_id, input={"blob": digest, "filename": "x.zip"})
-    work(job_id)
-    job = factories.load(job_id)
-    assert job.status == "succeeded", job.error
-    assert job.result is not None
-    return {name: number for name, number in job.result["conversations"].items() if number}
-
-
-def reasons(client: Client) -> list[str | None]:
-    """Of the newest import."""
-    items = client.get(f"/api/imports/{job_ids('import')[0]}/items").json()["items"]
-    return [item["reason"] for item in items]
-
-
-def attach(client: Client, conversation_id: str, name: str, content: bytes) -> str:
-    answer = client.post(f"/api/conversations/{conversation_id}/files", files={"file": (name, content)})
-    assert answer.status_code == 201, answer.text
-    work(answer.json()["job_id"])
-    file_id: str = answer.json()["id"]
-    return file_id
+PICTURE = documents.png()
 
 
 @pytest.fixture
@@ -81,83 +59,6 @@ def filled(client: Client) -> str:
             session, row.id, replace_edited=False, text="Of herons.", model="m", content_version=row.content_version
         )
     return conversation
-
-
-def told() -> list[Json]:
-    """All that there is of every conversation beside its messages, by its native id."""
-    with reading() as session:
-        rows = session.exec(select(Conversation).order_by(col(Conversation.native_id))).all()
-        return [_told(session, row) for row in rows]
-
-
-def _told(session: Any, row: Conversation) -> Json:
-    draft = drafts.find(session, row.id)
-    versions = drafts.page(session, draft, limit=99, offset=0)[0] if draft else []
-    talk = session.get(Conversation, draft.chat_id) if draft and draft.chat_id else None
-    summary = session.get(Summary, row.id)
-    attached = files.page(session, row.id, limit=99, offset=0)[0]
-    native = {message.id: message.native_id for message in messages.tree(session, row.id)}
-    return {
-        "is": (row.native_id, row.title, row.updated_at, row.has_attachments),
-        "files": [
-            (
-                one.filename,
-                one.file_type,
-                one.file_size,
-                one.digest,
-                one.summary_text,
-                one.created_at,
-                native.get(one.message_id or ""),
-                one.extracted_text,
-            )
-            for one in attached
-        ],
-        "versions": [
-            (
-                one.version_number,
-                one.title,
-                one.description,
-                one.model,
-                one.is_manual_edit,
-                one.created_at,
-                draft is not None and one.id == draft.active_version_id,
-            )
-            for one in versions
-        ],
-        "talk": talk.native_id if talk else None,
-        "summary": (
-            (summary.text, summary.model, summary.is_edited, summary.content_version >= row.content_version)
-            if summary
-            else None
-        ),
-    }
-
-
-def forget_everything() -> None:
-    with transaction() as session:
-        for row in factories.all_conversations():
-            if conversations.find(session, row.id, LOCAL_OWNER) is not None:
-                conversations.remove(session, row.id, LOCAL_OWNER)
-    upkeep_later()
-
-
-def upkeep_later() -> None:
-    """As the purge a day later: bytes that nobody needs leave the disk."""
-    with reading() as session:
-        needed = files.digests_on_disk(session)
-    blobs.purge(needed, older_than_s=0, now_s=time.time() + 1)
-
-
-def extract_all() -> None:
-    for job in factories.all_jobs(Kind.EXTRACT):
-        if job.status == "queued":
-            work(job.id)
-
-
-def exported(client: Client, **params: str) -> bytes:
-    answer = client.get("/api/export", params={"format": "zip", **params})
-    assert answer.headers["content-type"].startswith("application/zip")
-    return answer.content
 
 
 def test_a_zip_brings_everything_back(client: Client, filled: str) -> None:
@@ -228,14 +129,6 @@ def _inside(folder: str, kept: dict[str, bytes]) -> dict[str, bytes]:
     return {f"{folder}/{name}": content for name, content in kept.items()}
 
 
-def zipped(entries: dict[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return made.getvalue()
-
-
 def test_what_a_person_has_written_since_stays(client: Client, filled: str) -> None:
     data = exported(client)
     with transaction() as session:
@@ -283,115 +176,6 @@ def test_markdown_has_the_files_beside_it(client: Client, filled: str) -> None:
     assert f"- {notes.removeprefix('backchannel/')}" in text
     assert "## Summary\n\nOf herons." in text
     assert "## Project draft: Walk 2\n\nStep 2." in text
-
-
-# --- what strangers put in a zip
-
-
-def line(*told_files: Json, **more: Any) -> bytes:
-    about = {"source": "backchannel", "native_id": "n1", "title": "Theirs"}
-    said = [{"native_id": "m1", "role": "user", "content": "Hi.", "on_path": True}]
-    made = {"format": "backchannel.conversation", "version": 1, "conversation": about, "messages": said}
-    return orjson.dumps({**made, "files": list(told_files), **more}) + b"\n"
-
-
-def named(content: bytes, filename: str = "notes.txt", **more: Any) -> Json:
-    return {"filename": filename, "digest": digest_of(content), "file_type": "text/plain", **more}
-
-
-def attached() -> list[tuple[str, str]]:
-    with reading() as session:
-        rows = session.exec(select(FileAttachment).order_by(col(FileAttachment.id)))
-        return [(row.filename, row.digest) for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("told_file", "entries", "why"),
-    [
-        (named(NOTES), {}, "not in what was uploaded"),
-        (named(NOTES), {f"files/{digest_of(NOTES)}": b"something else"}, "not the one that its digest names"),
-        (named(NOTES), {f"other/{digest_of(NOTES)}": NOTES}, "not in what was uploaded"),
-        (named(NOTES) | {"digest": "../../../etc/passwd"}, {}, "without a usable digest"),
-        (named(NOTES) | {"digest": digest_of(NOTES).upper()}, {}, "without a usable digest"),
-        (named(NOTES) | {"filename": None}, {}, "without a usable digest or name"),
-        (named(b""), {f"files/{digest_of(b'')}": b""}, "The file is empty"),
-        (named(b"MZ\0\1" * 9, "x.exe"), {f"files/{digest_of(b'MZ' + bytes([0, 1]))}": b""}, "not in what was uploaded"),
-        (named(b"\0\1" * 9), {f"files/{digest_of(bytes([0, 1]) * 9)}": b"\0\1" * 9}, "is of no known kind"),
-        (
-            named(bytes(3 << 20)),
-            {f"files/{digest_of(bytes(3 << 20))}": bytes(3 << 20)},
-            "larger than 1 MiB",
-        ),
-    ],
-)
-def test_files_that_are_not_what_they_are_said_to_be(
-    client: Client, settings: pytest.MonkeyPatch, told_file: Json, entries: dict[str, bytes], why: str
-) -> None:
-    settings.setenv("MAX_FILE_MB", "1")
-    reset_settings()
-    assert brought_in(zipped({"conversations.jsonl": line(told_file), **entries})) == {"created": 1}
-    assert attached() == []
-    (reason,) = reasons(client)
-    assert why.lower() in (reason or "").lower()
-    assert "passwd" not in (reason or "")
-
-
-def test_names_are_no_paths(client: Client) -> None:
-    names = [
-        "../../up.txt",
-        "/etc/absolute.txt",
-        "C:\\dir\\back.txt",
-        "bell\x07.txt",
-        "x" * 5000 + ".txt",
-        "..",
-        "\u202etxt",
-    ]
-    contents = [f"{at} {name!r}".encode() for at, name in enumerate(names)]
-    entries = {f"files/{digest_of(content)}": content for content in contents}
-    told_files = [named(content, name) for content, name in zip(contents, names, strict=True)]
-    assert brought_in(zipped({"conversations.jsonl": line(*told_files), **entries})) == {"created": 1}
-    kept = [name for name, _ in attached()]
-    assert kept[:3] == ["up.txt", "absolute.txt", "back.txt"]
-    assert len(kept) == len(names)
-    assert all("/" not in name and "\\" not in name and name.isprintable() and len(name) <= 200 for name in kept)
-
-
-def test_a_digest_is_no_key_to_the_file_of_another(client: Client, filled: str) -> None:
-    """Whoever knows what a file's digest is has not got the file."""
-    stranger = factories.owner()
-    for data in (line(named(NOTES)), zipped({"conversations.jsonl": line(named(NOTES)), "files/x": NOTES})):
-        brought_in(data, stranger)
-        with reading() as session:
-            assert session.exec(select(FileAttachment).where(col(FileAttachment.owner_id) == stranger)).all() == []
-
-
-def test_the_same_file_told_twice_is_one(client: Client) -> None:
-    entries = {"conversations.jsonl": line(named(NOTES), named(NOTES)), f"files/{digest_of(NOTES)}": NOTES}
-    brought_in(zipped(entries))
-    brought_in(zipped(entries))
-    assert attached() == [("notes.txt", digest_of(NOTES))]
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"files": 7}, {"files": [7, None, {}]}, {"draft": []}, {"draft": {"versions": [{}, 7, {"title": 1}]}},
-        {"draft": {"talk": "n1"}}, {"draft_of": {"source": "backchannel", "native_id": "n1"}}, {"draft_of": "x"},
-        {"summary": {"text": 7}}, {"summary": {"text": "S", "created_at": "never", "is_current": "yes"}},
-        {"draft": {"versions": [{"title": "T" * 9000, "description": "a\0b", "created_at": 1735689600}]}},
-        {"draft": {"versions": [{"title": None, "description": "d", "created_at": "2025-01-01", "is_active": 1}] * 3}},
-    ],
-)  # fmt: skip
-def test_belongings_of_any_shape_lose_no_conversation(client: Client, more: Json) -> None:
-    data = line(**more)
-    assert brought_in(data) == {"created": 1}
-    assert factories.shown(factories.all_conversations()[0].id) == ["Hi."]
-    brought_in(data)
-    with reading() as session:
-        found = session.exec(select(ProjectDraftVersion)).all()
-        assert len(found) <= 1
-        assert all(len(one.title) <= drafts.MAX_TITLE_CHARS for one in found)
-        assert all(one.chat_id is None for one in session.exec(select(ProjectDraft)))
 
 
 def test_a_killed_import_attaches_each_file_once(client: Client, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:

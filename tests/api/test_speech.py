@@ -23,7 +23,7 @@ from tests import factories
 from tests.api.conftest import Listening, Start
 from tests.api.helpers import Json, fields, job_ids, newest_job, problem, work
 from tests.api.test_files import stored
-from tests.tasks.test_speech import Counting, five, speaker
+from tests.tasks.speaking import Counting, five, speaker
 from workers.voice import house
 from workers.voice.ports import HEARING_RATE, Samples
 from workers.voice.wav import write_wav

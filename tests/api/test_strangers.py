@@ -234,7 +234,7 @@ def test_nobody_gets_anywhere_without_signing_in(start: Start, theirs: Theirs) -
 def test_and_through_no_socket(start: Start, theirs: Theirs) -> None:
     client = start(AUTH_MODE="required")
     sockets = [route.path for route in client.app.routes if isinstance(route, WebSocketRoute)]
-    assert "/ws/jobs" in sockets
+    assert {"/ws/jobs", "/ws/voice"} <= {*sockets}
     for path in sockets:
         with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect(path):
             pass

@@ -95,26 +95,35 @@ def test_two_clients_of_one_conversation_hear_their_own_turns(
     assert [message.content for message in factories.all_messages(session_id)][::2] == ["128", "256"]
 
 
+def test_a_redis_that_was_emptied_is_spoken_through(ear: Ear, live: Listening) -> None:
+    with talk(live, barge_in=False) as me:
+        me.socket.send(speech(0.5).tobytes())
+        me.hears_until(lambda frame: isinstance(frame, dict) and frame["type"] == "speech_started")
+        redis_client().flushall()
+        me.socket.send(speech(0.5).tobytes())
+        me.tells(type="end_of_turn")
+        me.hears_until(lambda frame: isinstance(frame, dict) and frame["type"] == "turn_started")
+
+
 def test_turns_are_told_one_after_the_other_and_once(live: Listening) -> None:
-    first, second = Turn(), Turn()
+    """Redis may tell again what it told; an ear may tell of a turn that the client came back for."""
+    first, second, third = turns = Turn(), Turn(), Turn()
     with talk(live) as me:
-        for turn in (first, second, first):
+        for turn in (first, second, first, second, third):
             me.is_told(type="turn_started", job_id=turn.job_id, session_id=turn.conversation_id)
-        second.sounds(PIECE)
-        second.ends()
-        first.sounds(PIECE, PIECE)
-        first.ends()
-        for turn, pieces in ((first, 2), (second, 1)):
+        for turn in reversed(turns):
+            turn.sounds(PIECE * 5)  # more than a frame takes
+            turn.ends()
+        for turn in turns:
             frames = me.hears_a_turn()
             assert frames[0] == {
                 "type": "turn_started", "job_id": turn.job_id, "after": 0, "session_id": turn.conversation_id,
             }  # fmt: skip
-            assert sound(frames) == PIECE * pieces
+            assert sound(frames) == PIECE * 5
             assert {event["job_id"] for event in events(frames)} == {turn.job_id}
-        me.tells(type="ping")
-        me.hears("pong")
-        kinds = [control["type"] for control in me.sent() if isinstance(control, dict)]
-    assert kinds == ["playing", "playing", "told", "playing", "told"]
+        playing = {"type": "playing", "job_id": first.job_id, "ms": 5 * 512}
+        wait_until(lambda: len(me.sent()) == 6)
+        assert me.sent()[:2] == [playing, {"type": "told", "job_id": first.job_id}]
 
 
 def test_a_turn_that_fails_or_is_cancelled_is_over_too(live: Listening) -> None:

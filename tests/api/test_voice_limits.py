@@ -178,6 +178,7 @@ def own_redis(sqlite: str, tmp_path: Path) -> Iterator[tuple[str, Callable[[], N
 def test_a_redis_that_is_started_again_costs_nothing_that_was_said(own_redis: Any, listen: Listen) -> None:
     url, kill, start = own_redis
     live = listen(REDIS_URL=url)
+    redis_client().config_set("appendfsync", "always")  # else it may be killed before it has written
     turn = Turn()
     with talk(live, job_id=turn.job_id) as me:
         me.socket.send(b"\1\1")

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from cli.client import Client, ClientError, sse_data
+from cli.client import Client
+from cli.problems import ClientError
 from tests.cli.stand_in import StandIn
 from tests.servers import free_port
 
@@ -28,22 +29,6 @@ pytestmark = pytest.mark.usefixtures("hasty")
 
 def numbers(client: Client, job_id: str, after: int = 0) -> list[int]:
     return [event["sequence_number"] for event in client.events(job_id, after) if event]
-
-
-# --- the wire form ---
-
-WIRE = ': hello\n\nid: 1\ndata: {"a": "\u2028\x85"}\n\nretry: 1000\n\ndata: x\ndata:y\r\n\r\ndata: cut'.encode()
-DATA = [None, '{"a": "\u2028\x85"}'.encode(), b"x\ny"]
-
-
-def test_wire_form_at_once() -> None:
-    assert list(sse_data([WIRE])) == DATA
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
-def test_wire_form_in_pieces(size: int) -> None:
-    pieces = [WIRE[at : at + size] for at in range(0, len(WIRE), size)]
-    assert list(sse_data(pieces)) == DATA
 
 
 # --- events ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import checks
+from cli.checks import Check
 from cli.doctor import _workers
 from cli.main import cli
 from config.queues import WORKERS
@@ -107,7 +109,7 @@ def test_workers_are_told_apart() -> None:
 
 
 def test_a_check_that_fails_is_a_finding_too() -> None:
-    def fail() -> checks.Check:
+    def fail() -> Check:
         raise RuntimeError("first line\nsecond line")
 
     check = checks.guarded("part", fail)
@@ -139,6 +141,36 @@ def test_a_model_that_is_still_to_be_pulled(machine: pytest.MonkeyPatch, tmp_pat
     assert found["pulls"]["found"] == "1 not ended, 0.0 GB on disk: m"
 
 
+def add_part(tmp_path: Path, folder: str, **files: int) -> None:
+    place = tmp_path / "data" / "models" / "voice" / folder
+    place.mkdir(parents=True)
+    for name, size in files.items():
+        with (place / name).open("wb") as file:
+            file.truncate(size)  # takes no room
+
+
+def test_parts_of_the_voice_that_are_still_to_be_pulled(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add_part(tmp_path, "speaker.part", voice=3 << 30)
+    _, found = diagnose()
+    assert (found["pulls"]["state"], found["pulls"]["found"]) == ("info", "1 not ended, 3.0 GB on disk: voice:speaker")
+    mend = (
+        "pull it again to go on: backchannel models pull voice:speaker, or run: backchannel models remove voice:speaker"
+    )
+    assert found["pulls"]["mend"] == mend
+    add_model(tmp_path, "m.gguf.part")
+    assert diagnose()[1]["pulls"]["found"] == "2 not ended, 3.0 GB on disk: m …"
+
+
+def test_a_part_that_serves_is_not_to_be_removed_with_what_should_replace_it(
+    machine: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add_part(tmp_path, "transcriber", **{"model.bin": 1})
+    add_part(tmp_path, "transcriber.part")
+    _, found = diagnose()
+    assert found["pulls"]["found"] == "1 not ended, 0.0 GB on disk: voice:transcriber"
+    assert found["pulls"]["mend"] == "pull it again to go on: backchannel models pull voice:transcriber"
+
+
 def test_a_provider_is_a_model_too(machine: pytest.MonkeyPatch) -> None:
     machine.setenv("ANTHROPIC_API_KEY", "sk-secret")
     _, found = diagnose()
@@ -161,3 +193,64 @@ def test_a_list_of_resident_models_is_no_trouble() -> None:
     models = {"language": {"name": "a", "state": "ready"}, "resident": [{"name": "a"}, {"name": "b"}]}
     (check, *_) = _workers({"workers": [{"name": name, "state": "ready", "models": models}]})
     assert (check.state, check.found) == ("ok", "ready with a")
+
+
+READY = {"state": "ready"}
+
+
+def voice_worker(speaker: dict[str, Any], transcriber: dict[str, Any] | None = None) -> dict[str, Check]:
+    models = {
+        "transcriber": transcriber or {"name": "pocketsphinx", **READY},
+        "speaker": speaker,
+        "voice_activity": {"name": "silero", **READY},
+    }
+    return {check.part: check for check in _workers({"workers": [{"name": "voice", **READY, "models": models}]})}
+
+
+def test_what_the_parts_of_the_voice_serve() -> None:
+    found = voice_worker({"name": "espeak-ng", **READY, "voices": ["en"]})
+    told = "ready with transcriber pocketsphinx, speaker espeak-ng, voice activity silero"
+    assert (found["voice"].state, found["voice"].found) == ("ok", told)
+    assert "speaker" not in found
+
+
+@pytest.mark.parametrize(
+    ("choice", "module", "package"),
+    [
+        ("auto", "espeakng_loader", "espeakng-loader"),
+        ("espeak", "espeakng_loader", "espeakng-loader"),
+        ("piper", "piper", "piper-tts"),
+        ("kokoro", "kokoro_onnx", "kokoro-onnx"),
+    ],
+)
+def test_without_a_speaker_it_is_told_what_to_install(
+    settings: pytest.MonkeyPatch, choice: str, module: str, package: str
+) -> None:
+    there = importlib.util.find_spec
+    settings.setattr(importlib.util, "find_spec", lambda name: None if name == module else there(name))
+    settings.setenv("VOICE_SPEAKER", choice)
+    reset_settings()
+    found = voice_worker({"name": "default", "state": "failed", "detail": "It is not installed."})
+    assert (found["voice"].state, found["voice"].found) == (
+        "ok", "ready with transcriber pocketsphinx, voice activity silero"
+    )  # fmt: skip
+    assert found["speaker"] == Check(
+        "speaker",
+        "info",
+        "answers come in writing only: It is not installed.",
+        f"to hear them: .venv/bin/pip install {package}, and start the voice worker anew",
+    )
+
+
+def test_a_speaker_that_is_installed_and_broken(settings: pytest.MonkeyPatch) -> None:
+    settings.setattr(importlib.util, "find_spec", lambda name: object())
+    found = voice_worker({"name": "default", "state": "failed", "detail": "It is broken."})
+    assert "log" in found["speaker"].mend
+
+
+def test_without_ears_the_voice_is_broken() -> None:
+    deaf = {"name": "default", "state": "failed", "detail": "No ears."}
+    found = voice_worker({"name": "default", "state": "failed", "detail": "No mouth."}, deaf)
+    assert (found["voice"].state, found["voice"].found) == ("broken", "a model could not be loaded: No ears.")
+    assert "VOICE_ENABLED=false" in found["voice"].mend
+    assert found["speaker"].state == "info"

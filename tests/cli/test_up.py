@@ -55,8 +55,9 @@ def test_it_keeps_the_house_running_and_leaves_nothing_behind(tmp_path: Path) ->
         )
         assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 
-        for name in ("background", "web", "redis"):
-            successor = copy.kill_and_wait(name)
+        gone = {name: copy.kill(name) for name in ("background", "web", "redis")}
+        for name, pid in gone.items():
+            successor = copy.wait_ready(name, not_pid=pid)
             assert successor not in pids.values()
             assert copy.events("died", name)[-1]["code"] == -signal.SIGKILL
             pids[name] = successor
@@ -70,7 +71,7 @@ def test_it_keeps_the_house_running_and_leaves_nothing_behind(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_when_up_itself_is_killed_its_processes_go_and_the_next_one_starts_cleanly(tmp_path: Path) -> None:
-    with started(tmp_path) as copy:
+    with started(tmp_path, VOICE_ENABLED="false") as copy:
         copy.wait(lambda: copy.events("ready", "redis"), 60, "redis")
         pids = [copy.pid(name) for name in ("redis", "chroma", "web", "index")]
         copy.process.kill()
@@ -85,7 +86,7 @@ def test_when_up_itself_is_killed_its_processes_go_and_the_next_one_starts_clean
     recycled.write_text(f"{stranger.pid}\n")
     os.utime(recycled, (1, 1))
     try:
-        with started(tmp_path) as copy:
+        with started(tmp_path, VOICE_ENABLED="false") as copy:
             copy.wait(lambda: copy.events("ready", "redis"), 60, "redis")
             assert orphan.wait(10) == -signal.SIGTERM
             assert stranger.poll() is None, "a pid that was given out again is not ours to end"

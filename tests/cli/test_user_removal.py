@@ -29,7 +29,7 @@ from tasks.embeddings import embed_leftovers
 from tasks.run import JobRun
 from tests import factories
 from tests.tasks.conftest import hashing, held  # noqa: F401
-from tests.tasks.test_embeddings import embed
+from tests.tasks.embedding import embed
 from workers.embedding.hashing import HashingEmbedder
 
 pytestmark = pytest.mark.usefixtures("database", "held", "clean_redis")

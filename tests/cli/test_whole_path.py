@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("copy")) as made:
+    with running(tmp_path_factory.mktemp("copy"), VOICE_ENABLED="false") as made:
         yield made
 
 

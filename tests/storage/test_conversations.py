@@ -9,6 +9,7 @@ from storage import conversations, messages
 from storage.conversations import Upserted
 from storage.database import is_duplicate, reading, transaction
 from storage.filters import Filters
+from storage.imported import upsert_all
 from storage.tables import LOCAL_OWNER, Conversation
 from tests import factories
 from tests.factories import imported, imported_conversation, imported_message
@@ -170,6 +171,69 @@ def test_big_conversations_pass(database: str) -> None:
     done = upsert(*imported(turns=turns[:1]))
     assert done.messages == 4999
     assert factories.shown(done.conversation_id) == ["turn 0"]
+
+
+# --- a slice of them
+
+
+def test_a_slice_is_written_as_each_by_itself_would_be(database: str) -> None:
+    """New ones, known ones, one that stands twice and once more as it was, in the order they came."""
+    upsert(*imported("same"))
+    upsert(*imported("longer"))
+    slice_of = [
+        imported("new", turns=("a", "b")),
+        imported("same"),
+        imported("longer", turns=("hello", "hi", "and?")),
+        imported("new", turns=("a", "b", "c")),
+        imported("new", source="claude", turns=("a",)),
+        imported("new", turns=("a", "b", "c")),
+        imported("empty", turns=()),
+    ]
+    with transaction() as session:
+        done = upsert_all(session, LOCAL_OWNER, slice_of)
+    statuses = ["created", "unchanged", "updated", "updated", "created", "unchanged", "created"]
+    assert [one.status for one in done] == statuses
+    assert [one.messages for one in done] == [2, 0, 1, 1, 1, 0, 0]
+    assert done[0].conversation_id == done[3].conversation_id == done[5].conversation_id != done[4].conversation_id
+    assert factories.shown(done[0].conversation_id) == ["a", "b", "c"]
+    assert factories.shown(done[2].conversation_id) == ["hello", "hi", "and?"]
+    rows = factories.all_conversations()
+    assert [row.native_id for row in rows] == ["same", "longer", "new", "new", "empty"], "ids are in file order"
+    assert [row.content_version for row in rows] == [1, 2, 2, 1, 1]
+
+
+def test_nothing_to_write_is_nothing(database: str) -> None:
+    with transaction() as session:
+        assert upsert_all(session, LOCAL_OWNER, []) == []
+
+
+def test_a_title_that_is_a_persons_is_so_for_its_second_copy(database: str) -> None:
+    """Our own export says so of the first; its second copy must not take the title back."""
+    mine = imported(title="Mine", title_is_custom=True, is_locked=True)
+    with transaction() as session:
+        done = upsert_all(session, LOCAL_OWNER, [mine, imported(title="Other"), imported(turns=("changed",))])
+    assert [one.status for one in done] == ["created", "updated", "skipped"]
+    assert (only().title, only().is_locked, factories.shown(only().id)) == ("Mine", True, ["hello", "hi"])
+
+
+def test_messages_with_other_columns_go_into_one_slice(database: str) -> None:
+    """Only our own export has costs and sources; where columns are left out, their defaults are written."""
+    plain, told = imported("plain", turns=("a",)), imported("told", turns=("b",))
+    del plain[1][0]["on_path"], plain[1][0]["visibility"]
+    told[1][0].update(sources=[{"title": "x"}], prompt_tokens=3)
+    with transaction() as session:
+        done = upsert_all(session, LOCAL_OWNER, [plain, told])
+    (first,), (second,) = (factories.all_messages(one.conversation_id) for one in done)
+    assert (first.on_path, first.visibility, first.sources, first.prompt_tokens) == (True, "visible", None, None)
+    assert (second.sources, second.prompt_tokens) == ([{"title": "x"}], 3)
+
+
+def test_a_title_of_a_slice_is_found_by_its_words(database: str) -> None:
+    with transaction() as session:
+        upsert_all(session, LOCAL_OWNER, [imported(str(at), title=f"Tomato soup {at}") for at in range(3)])
+    with reading() as session:
+        found = conversations.match_titles(session, LOCAL_OWNER, ["tomato"], 10)
+    assert sorted(row.title for row in found) == ["Tomato soup 0", "Tomato soup 1", "Tomato soup 2"]
 
 
 # --- our own

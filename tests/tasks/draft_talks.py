@@ -12,8 +12,8 @@ from storage import conversations, drafts, messages
 from storage.database import reading, transaction
 from storage.tables import LOCAL_OWNER
 from tests import factories
+from tests.tasks.drafting import result_of, talk
 from tests.tasks.scripted_drafts import Scripted, scripted
-from tests.tasks.test_drafts import result_of, talk
 from workers.ports import ToolCall
 
 Json = dict[str, Any]

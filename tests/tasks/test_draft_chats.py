@@ -11,8 +11,8 @@ from storage.tables import LOCAL_OWNER
 from tasks.base import run_job
 from tests import factories
 from tests.tasks.draft_talks import ask, chat_of, drafted, model
+from tests.tasks.drafting import events, result_of, said, talk, told
 from tests.tasks.scripted_drafts import Scripted, scripted
-from tests.tasks.test_drafts import events, result_of, said, talk, told
 from tests.tasks.test_projects import server
 
 __all__ = ["drafted", "model", "server"]

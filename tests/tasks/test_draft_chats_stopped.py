@@ -14,9 +14,9 @@ from tasks.run import JobRun
 from tests import factories
 from tests.standins.linear_server import LinearServer
 from tests.tasks.draft_talks import ask, calls_of, chat_of, create, drafted, model, update
+from tests.tasks.drafting import events, failed, result_of, said, versions
 from tests.tasks.scripted_drafts import Scripted
 from tests.tasks.test_chats import Killed, kill
-from tests.tasks.test_drafts import events, failed, result_of, said, versions
 from tests.tasks.test_projects import server
 
 __all__ = ["drafted", "model", "server"]

@@ -13,7 +13,7 @@ from storage.tables import LOCAL_OWNER
 from storage.vectors import VectorIndex
 from tasks.search import Retrieval, find_conversations, find_passages
 from tests import factories
-from tests.tasks.test_embeddings import embed, rebuild
+from tests.tasks.embedding import embed, rebuild
 from workers.embedding.hashing import HashingEmbedder
 
 pytestmark = pytest.mark.usefixtures("held", "clean_redis")

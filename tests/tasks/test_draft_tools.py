@@ -9,8 +9,8 @@ from tasks.base import run_job
 from tests import factories
 from tests.standins.linear_server import LinearServer, refusal
 from tests.tasks.draft_talks import ask, calls_of, chat_of, create, drafted, model, update
+from tests.tasks.drafting import events, failed, result_of, said, told, versions
 from tests.tasks.scripted_drafts import Scripted
-from tests.tasks.test_drafts import events, failed, result_of, said, told, versions
 from tests.tasks.test_projects import row, server
 from workers.ports import ToolCall
 

@@ -24,7 +24,7 @@ from tasks.leases import Leases
 from tests import factories
 from tests.exports import chatgpt_conversation, chatgpt_json, chatgpt_zip, some_conversations
 from workers.importers import chatgpt
-from workers.ports import ImportItem as FoundItem
+from workers.importers.ports import ImportItem as FoundItem
 
 pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis")
 

@@ -12,7 +12,7 @@ from tasks import draft_tools
 from tasks.base import run_job
 from tests.gguf_model import make_tiny_model
 from tests.tasks.draft_talks import ask as say
-from tests.tasks.test_drafts import ask, events, result_of, said, talk, versions
+from tests.tasks.drafting import ask, events, result_of, said, talk, versions
 from workers import registry
 from workers.llm.local import LocalModel
 from workers.ports import ChatRequest, Completion, Delta, Sampling

@@ -16,8 +16,8 @@ from tasks.base import bury_or_put_back, run_job
 from tasks.checkpoints import Checkpoint
 from tests import factories
 from tests.standins.linear_server import KEY, LinearServer, linear_server, refusal
+from tests.tasks.drafting import events, failed, result_of
 from tests.tasks.test_chats import Killed, kill
-from tests.tasks.test_drafts import events, failed, result_of
 
 pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis")
 

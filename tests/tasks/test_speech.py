@@ -1,147 +1,30 @@
-"""Recordings become text and texts recordings: each once, whatever is killed, and stopped within an utterance."""
+"""Recordings become text: each once, whatever is killed, and stopped within an utterance."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
-import numpy as np
-import orjson
 import pytest
 import redis
 
 from config.queues import Kind
-from config.settings import get_settings, reset_settings
+from config.settings import reset_settings
 from storage import blobs
-from storage.events import EventLog
-from tasks import speech
 from tasks.base import bury_or_put_back, run_job
 from tasks.leases import Leases
-from tasks.speech import FEED, SAVE_S
 from tests import factories
+from tests.tasks.speaking import Counting, bare, brought, counting, events, failed, five, nothing, result_of
 from tests.tasks.test_chats import Killed, kill
 from tests.workers.voice.spoken import noise, say, silence, together
 from workers.voice import house
-from workers.voice.ports import HEARING_RATE, Samples, Transcript
-from workers.voice.speaker import load_speaker
+from workers.voice.ports import HEARING_RATE, Samples
 from workers.voice.sphinx import SphinxTranscriber
-from workers.voice.wav import read_wav, write_wav
+from workers.voice.wav import write_wav
 
+__all__ = ["counting", "five"]
 pytestmark = pytest.mark.usefixtures("sqlite", "held", "clean_redis")
-
-Json = dict[str, Any]
-SENTENCES = "This is the first sentence. Here comes another one! Do you hear the third? And that was all."
-
-
-def nothing(*_: object) -> None:
-    """To be done in between."""
-
-
-class Counting:
-    """Hears how long it was spoken, in words: the same for the same sound."""
-
-    name = "counting"
-
-    def __init__(self) -> None:
-        self.heard: list[int] = []  # samples of each utterance that was finished
-        self.phrases: Sequence[str] = ()
-        self.between: Callable[[int], None] = nothing  # told how many were finished, at each feed
-        self.says: Callable[[int], str] = "{} samples".format
-        self.open = 0
-
-    def utterance(self, phrases: Sequence[str] = ()) -> _Listening:
-        self.phrases = phrases
-        return _Listening(self)
-
-
-class _Listening:
-    def __init__(self, transcriber: Counting) -> None:
-        self._transcriber, self._samples = transcriber, 0
-        transcriber.open += 1
-
-    def feed(self, samples: Samples) -> str | None:
-        assert len(samples) <= FEED
-        self._transcriber.between(len(self._transcriber.heard))
-        self._samples += len(samples)
-        return None
-
-    def finish(self) -> Transcript:
-        self._transcriber.heard.append(self._samples)
-        return Transcript(self._transcriber.says(self._samples), 0.5, "counting/1")
-
-    def close(self) -> None:
-        self._transcriber.open -= 1
-
-
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
-    transcriber = Counting()
-    monkeypatch.setitem(house._parts, "transcriber", transcriber)
-    yield transcriber
-    assert transcriber.open == 0
-
-
-@pytest.fixture(scope="module")
-def speaker() -> Iterator[Any]:
-    made = load_speaker(get_settings().data_dir, "espeak")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def aloud(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setitem(house._parts, "speaker", speaker)
-    return speaker
-
-
-@pytest.fixture(scope="module")
-def five() -> Samples:
-    """Five utterances with pauses."""
-    said = say("one two", "three four five", "six", "seven eight", "nine ten eleven twelve")
-    return together(silence(0.5), *(piece for one in said for piece in (one, silence(1.2))))
-
-
-def brought(samples: Samples, **given: Any) -> str:
-    digest, _ = blobs.store(io.BytesIO(write_wav(samples, HEARING_RATE)), 1 << 30)
-    return factories.job(Kind.TRANSCRIBE, input={"blob": digest, **given})
-
-
-def ordered(text: str = SENTENCES, **given: Any) -> str:
-    return factories.job(Kind.SPEAK, input={"text": text, **given})
-
-
-def result_of(job_id: str) -> Json:
-    job = factories.load(job_id)
-    assert job.status == "succeeded", job.error
-    assert job.result is not None
-    return job.result
-
-
-def failed(job_id: str) -> Json:
-    job = factories.load(job_id)
-    assert job.status == "failed", job.result
-    assert job.error is not None
-    return job.error
-
-
-def events(url: str, job_id: str, *kinds: str) -> list[Json]:
-    found = [orjson.loads(event.json) for event in EventLog(redis.Redis.from_url(url)).read(job_id)]
-    return [event for event in found if not kinds or event["type"] in kinds]
-
-
-def bare(event: Json) -> Json:
-    return {name: event[name] for name in ("start_ms", "end_ms", "text", "confidence")}
-
-
-def heard_alike(one: Json, other: Json) -> bool:
-    """espeak-ng says a text a little otherwise after another one."""
-    (first, rate), (second, also) = (read_wav(blobs.path(each["blob"])) for each in (one, other))
-    return rate == also and len(first) == pytest.approx(len(second), rel=0.02)
-
-
-# --- transcribing
 
 
 def test_a_recording_is_heard_utterance_by_utterance(counting: Counting, five: Samples, clean_redis: str) -> None:
@@ -345,108 +228,3 @@ def test_the_embedded_recogniser_hears_a_closed_grammar() -> None:
     result = result_of(job_id)
     assert [one["text"] for one in result["segments"]] == phrases
     assert 0 < result["confidence"] <= 1
-
-
-# --- speaking
-
-
-def test_a_text_is_spoken(aloud: Any, clean_redis: str) -> None:
-    run_job(job_id := ordered())
-    result = result_of(job_id)
-    assert (result["backend"], result["voice"], result["sample_rate"]) == (
-        aloud.name, aloud.voices[0], aloud.sample_rate,
-    )  # fmt: skip
-    assert result["links"] == {"audio": f"/api/voice/speech/{job_id}"}
-    wav = blobs.path(result["blob"])
-    assert wav.stat().st_size == result["size"]
-    samples, rate = read_wav(wav)
-    assert (rate, len(samples) * 1000 // rate) == (result["sample_rate"], result["duration_ms"])
-    assert result["duration_ms"] > 4000
-    assert np.abs(samples).max() > 3000
-    told = [(event["done"], event["total"], event["unit"]) for event in events(clean_redis, job_id, "progress")]
-    assert told == [(number, 4, "sentences") for number in (1, 2, 3, 4)]
-
-
-def test_the_rate_the_voice_and_the_speed_are_what_was_asked_for(aloud: Any) -> None:
-    run_job(plain := ordered())
-    run_job(other := ordered(voice=aloud.voices[1], speed=2.0, sample_rate=8000))
-    slow, fast = result_of(plain), result_of(other)
-    assert (fast["voice"], fast["sample_rate"]) == (aloud.voices[1], 8000)
-    assert read_wav(blobs.path(fast["blob"]))[1] == 8000
-    assert fast["duration_ms"] < 0.7 * slow["duration_ms"]
-
-
-@pytest.mark.parametrize(("text", "more"), [("🙂 …", {}), ("* * *", {}), ("Hello.", {"voice": "nobody"})])
-def test_what_cannot_be_said_is_told(aloud: Any, text: str, more: Json) -> None:
-    run_job(job_id := ordered(text, **more))
-    assert (failed(job_id)["code"], failed(job_id)["retryable"]) == ("unprocessable", False)
-
-
-class Interrupting:
-    """A speaker that is interrupted in the middle of a sentence."""
-
-    def __init__(self, speaker: Any) -> None:
-        self._speaker = speaker
-        self.name, self.voices, self.sample_rate = speaker.name, speaker.voices, speaker.sample_rate
-        self.said: list[str] = []
-        self.between: Callable[[str], None] = nothing
-
-    def speak(self, text: str, voice: str | None = None, speed: float = 1.0) -> Iterator[Samples]:
-        self.said.append(text)
-        for samples in self._speaker.speak(text, voice, speed):
-            self.between(text)
-            yield samples
-
-
-@pytest.fixture
-def interrupting(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> Interrupting:
-    made = Interrupting(speaker)
-    monkeypatch.setitem(house._parts, "speaker", made)
-    monkeypatch.setattr(speech, "SAVE_S", 0.0)
-    assert SAVE_S > 0
-    return made
-
-
-@pytest.mark.parametrize("word", ["first", "third", "all"])
-def test_a_killed_worker_is_followed_by_one_that_speaks_on(interrupting: Interrupting, word: str) -> None:
-    run_job(whole := ordered(sample_rate=16_000))
-    expected = result_of(whole)
-    interrupting.said.clear()
-    interrupting.between = lambda text: kill() if word in text else None
-    job_id = ordered(sample_rate=16_000)
-    with pytest.raises(Killed):
-        run_job(job_id)
-    interrupting.between = nothing
-    bury_or_put_back(factories.load(job_id))
-    run_job(job_id)
-    assert len(interrupting.said) == 5, "only the sentence in whose middle it died is said again"
-    assert heard_alike(result_of(job_id), expected)
-
-
-def test_what_was_removed_meanwhile_is_spoken_again(interrupting: Interrupting) -> None:
-    interrupting.between = lambda text: kill() if "third" in text else None
-    job_id = ordered()
-    with pytest.raises(Killed):
-        run_job(job_id)
-    assert blobs.purge(set(), older_than_s=0, now_s=2e9) == 2
-    interrupting.between = nothing
-    bury_or_put_back(factories.load(job_id))
-    run_job(job_id)
-    run_job(whole := ordered())
-    assert heard_alike(result_of(job_id), result_of(whole))
-
-
-def test_a_cancel_stops_the_speaker(interrupting: Interrupting, held: Leases) -> None:
-    def between(text: str) -> None:
-        if "another" in text:
-            next(iter(held._runs.values())).cancel_requested.set()
-
-    interrupting.between = between
-    run_job(job_id := ordered())
-    assert factories.load(job_id).status == "cancelled"
-    assert len(interrupting.said) == 2
-
-
-def test_a_long_text_is_spoken_to_its_end(aloud: Any) -> None:
-    run_job(job_id := ordered("Yes, this is so. " * 200))
-    assert result_of(job_id)["duration_ms"] > 100_000

@@ -11,8 +11,9 @@ from workers.importers import values
 from workers.importers.archive import Member, Upload
 from workers.importers.belongings import Belongings, ImportedFile, ImportedSummary, ImportedVersion
 from workers.importers.json_importer import JsonImporter
+from workers.importers.ports import ImportedConversation, ImportedMessage, ImportFailure, ImportItem, Visibility
 from workers.importers.turns import an_object, objects, text_or_none
-from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, ImportItem, Role, Visibility
+from workers.ports import Role
 
 FORMAT = "backchannel.conversation"
 VERSION = 1
@@ -129,6 +130,15 @@ def _summary(raw: dict[str, Any]) -> ImportedSummary | None:
     return ImportedSummary(text, text_or_none(raw.get("model")), *flags, *times)
 
 
+def _parts(raw: dict[str, Any]) -> dict[str, Any]:
+    """Without the id of its sound: that was one of the house it was said in."""
+    parts = an_object(raw.get("parts"))
+    voice = parts.get("voice")
+    if not isinstance(voice, dict):
+        return parts
+    return parts | {"voice": {name: value for name, value in voice.items() if name != "file_id"}}
+
+
 def _messages(raws: list[dict[str, Any]], notes: list[str]) -> list[tuple[ImportedMessage, dict[str, Any]]]:
     """Parents first, as they stand in the file; one that comes before its parent begins a branch."""
     found: dict[str, tuple[ImportedMessage, dict[str, Any]]] = {}
@@ -148,7 +158,7 @@ def _messages(raws: list[dict[str, Any]], notes: list[str]) -> list[tuple[Import
                 author_name=text_or_none(raw.get("author_name")),
                 model=text_or_none(raw.get("model")),
                 created_at=values.moment(raw.get("created_at")),
-                parts=an_object(raw.get("parts")),
+                parts=_parts(raw),
                 columns={
                     **{name: raw[name] if type(raw.get(name)) is int else None for name in _COSTS},
                     "sources": raw["sources"] if isinstance(raw.get("sources"), list) else None,

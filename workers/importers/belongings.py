@@ -1,4 +1,4 @@
-"""What our own export has of a conversation beside its messages; part of the ports (`workers/ports.py`)."""
+"""What our own export has of a conversation beside its messages; part of the ports (`ports.py`)."""
 
 from __future__ import annotations
 

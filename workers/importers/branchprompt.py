@@ -7,6 +7,7 @@ from typing import Any
 
 from workers.importers import values
 from workers.importers.json_importer import JsonImporter
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -20,7 +21,7 @@ from workers.importers.turns import (
     role_of,
     text_or_none,
 )
-from workers.ports import ImportedConversation, ImportFailure, Role
+from workers.ports import Role
 
 SOURCE = "branchprompt"
 

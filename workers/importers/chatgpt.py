@@ -11,7 +11,7 @@ from config.errors import UnreadableImport
 from workers.importers.archive import Member, Upload
 from workers.importers.chatgpt_conversation import SOURCE, conversation
 from workers.importers.json_importer import JsonImporter
-from workers.ports import ImportedConversation, ImportFailure
+from workers.importers.ports import ImportedConversation, ImportFailure
 
 MAX_MANIFEST = 1 << 20  # bytes
 

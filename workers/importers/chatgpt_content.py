@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from workers.importers.ports import Visibility
 from workers.importers.values import fenced, link, one_line, quoted, scalar, whole
-from workers.ports import Visibility
 
 Json = dict[str, Any]
 

@@ -9,8 +9,9 @@ from typing import Any
 from workers.importers import values
 from workers.importers.chatgpt_citations import resolve
 from workers.importers.chatgpt_content import Json, Rendered, render
+from workers.importers.ports import ImportedConversation, ImportedMessage, ImportFailure, Visibility
 from workers.importers.tree import Parents, break_circles, latest_leaf, parents_first
-from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, Role, Visibility
+from workers.ports import Role
 
 SOURCE = "chatgpt"
 

@@ -9,10 +9,10 @@ from typing import IO, Any
 
 from workers.importers.chatgpt_conversation import SOURCE, conversation
 from workers.importers.json_stream import storable
+from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
 from workers.importers.turbo_stream import decode
 from workers.importers.turns import Json, an_object, objects
 from workers.importers.web_page import page_text
-from workers.ports import ImportedConversation, ImportFailure, ImportItem
 
 _NEXT = re.compile(r'<script[^>]{0,300}\bid="__NEXT_DATA__"[^>]{0,300}>')
 _ENQUEUE = "streamController.enqueue("

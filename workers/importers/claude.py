@@ -11,6 +11,7 @@ from workers.importers import values
 from workers.importers.archive import Member, Upload
 from workers.importers.claude_content import render
 from workers.importers.json_importer import JsonImporter
+from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -23,7 +24,7 @@ from workers.importers.turns import (
     objects,
     role_of,
 )
-from workers.ports import ImportedConversation, ImportFailure, ImportItem, Role
+from workers.ports import Role
 
 SOURCE = "claude"
 

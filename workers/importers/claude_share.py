@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from workers.importers.claude import SOURCE, claude_conversation
 from workers.importers.page_messages import Attributes, Kind
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.share_page import SharePageImporter
 from workers.importers.turns import Json
-from workers.ports import ImportedConversation, ImportFailure
 
 _USER = frozenset(("font-user-message", "!font-user-message"))
 _ASSISTANT = frozenset(("font-claude-response", "font-claude-message"))

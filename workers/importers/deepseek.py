@@ -10,6 +10,7 @@ from typing import Any
 from workers.importers import values
 from workers.importers.archive import Member
 from workers.importers.json_importer import JsonImporter
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.turns import (
     Head,
     Json,
@@ -24,7 +25,7 @@ from workers.importers.turns import (
     text_or_none,
     unknown,
 )
-from workers.ports import ImportedConversation, ImportFailure, Role
+from workers.ports import Role
 
 SOURCE = "deepseek"
 

@@ -21,7 +21,7 @@ from workers.importers.json_stream import Element, elements, sample
 from workers.importers.librechat import LibreChatImporter
 from workers.importers.llm_logs import LLMLogsImporter
 from workers.importers.open_webui import OpenWebUIImporter
-from workers.ports import Importer
+from workers.importers.ports import Importer
 from workers.shares import is_challenge
 
 # The likeliest first; each looks at the content, so that no file is two of them.

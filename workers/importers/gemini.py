@@ -18,8 +18,8 @@ from workers.importers.gemini_html import is_activity_page, page_glances, page_r
 from workers.importers.gemini_records import Record, as_conversation, json_glance, json_record, prefixes_of
 from workers.importers.json_importer import MAX_LOOKED_AT, found_in
 from workers.importers.json_stream import sample
+from workers.importers.ports import ImportFailure, ImportItem
 from workers.importers.text_window import Window
-from workers.ports import ImportFailure, ImportItem
 
 SOURCE = "gemini"
 MAX_TITLES = 500  # from which the words before a prompt are learned

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from workers.importers.gemini_dates import looks_like_date, when
 from workers.importers.gemini_records import PRODUCT, THREAD, Record
+from workers.importers.ports import ImportFailure
 from workers.importers.text_window import Window
-from workers.ports import ImportFailure
 
 MAX_CELL = 16 << 20  # characters of one record
 

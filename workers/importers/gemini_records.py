@@ -10,8 +10,8 @@ from typing import Any
 
 from workers.importers import values
 from workers.importers.html_markdown import markdown
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.turns import PREVIOUS, Head, Json, Notes, Turn, an_object, any_text, conversation, objects
-from workers.ports import ImportedConversation, ImportFailure
 
 SOURCE = "gemini"
 

@@ -13,6 +13,7 @@ from workers.importers import values
 from workers.importers.archive import Member
 from workers.importers.json_importer import JsonImporter
 from workers.importers.markup import cut
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -26,7 +27,6 @@ from workers.importers.turns import (
     objects,
     text_or_none,
 )
-from workers.ports import ImportedConversation, ImportFailure
 
 SOURCE = "grok"
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from workers.importers.grok import SOURCE, grok_conversation
 from workers.importers.page_messages import NEAR, Attributes, Kind
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.share_page import SharePageImporter
 from workers.importers.turns import Json
-from workers.ports import ImportedConversation, ImportFailure
 
 _TESTED: dict[str | None, Kind] = {"user-message": "user", "assistant-message": "assistant"}
 _SIDES: dict[str, Kind] = {"items-end": "user", "items-start": "assistant"}

@@ -12,8 +12,8 @@ from config.errors import UnreadableImport
 from workers.importers import values
 from workers.importers.archive import Member, Upload
 from workers.importers.json_stream import Element, elements, sample
+from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
 from workers.importers.text_window import Window
-from workers.ports import ImportedConversation, ImportFailure, ImportItem
 
 MAX_LOOKED_AT = 50  # entries of a zip that are called neither this nor that
 

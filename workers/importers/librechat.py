@@ -7,6 +7,7 @@ from typing import Any
 
 from workers.importers import values
 from workers.importers.json_importer import JsonImporter
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -21,7 +22,6 @@ from workers.importers.turns import (
     text_or_none,
     unknown,
 )
-from workers.ports import ImportedConversation, ImportFailure
 
 SOURCE = "librechat"
 

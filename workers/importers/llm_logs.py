@@ -19,7 +19,7 @@ from typing import IO
 from config.errors import UnreadableImport
 from workers.importers.archive import MAX_UNPACKED, Member, Upload
 from workers.importers.llm_rows import Database, responses, threads
-from workers.ports import ImportedConversation, ImportFailure, ImportItem
+from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
 
 SOURCE = "llm"
 MAX_DATABASE = 4 << 30  # bytes; a zip's is unpacked to the disk first

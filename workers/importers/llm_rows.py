@@ -13,6 +13,7 @@ from typing import Any
 
 from workers.importers import values
 from workers.importers.json_stream import storable
+from workers.importers.ports import ImportedConversation
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -27,7 +28,7 @@ from workers.importers.turns import (
     text_or_none,
     unknown,
 )
-from workers.ports import ImportedConversation, Role
+from workers.ports import Role
 
 SOURCE = "llm"
 MAX_CHAIN = 200_000  # messages of one thread; a chain of parents may be a circle

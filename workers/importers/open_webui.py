@@ -9,6 +9,7 @@ from typing import Any
 from workers.importers import values
 from workers.importers.json_importer import JsonImporter
 from workers.importers.markup import Element, cut
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -24,7 +25,7 @@ from workers.importers.turns import (
     text_or_none,
     unknown,
 )
-from workers.ports import ImportedConversation, ImportFailure, Role
+from workers.ports import Role
 
 SOURCE = "open-webui"
 

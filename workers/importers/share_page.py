@@ -11,8 +11,8 @@ from typing import IO, Any
 from workers.importers import values, web_page
 from workers.importers.json_stream import storable
 from workers.importers.page_messages import Attributes, Kind, Shown, messages
+from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
 from workers.importers.turns import PREVIOUS, Head, Json, Notes, Turn, conversation
-from workers.ports import ImportedConversation, ImportFailure, ImportItem
 from workers.shares import is_challenge
 
 NO_CONVERSATION = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from workers.ports import ImportedMessage
+from workers.importers.ports import ImportedMessage
 
 Parents = dict[str, str | None]
 

@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from workers.importers import values
+from workers.importers.ports import ImportedConversation, ImportedMessage, Visibility
 from workers.importers.tree import Parents, break_circles, latest_leaf, parents_first
-from workers.ports import ImportedConversation, ImportedMessage, Role, Visibility
+from workers.ports import Role
 
 Json = dict[str, Any]
 Notes = Counter[str]

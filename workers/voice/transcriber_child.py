@@ -56,8 +56,9 @@ class Sphinx:
     def __init__(self) -> None:
         self._numpy = numpy = importlib.import_module("numpy")
         pocketsphinx = importlib.import_module("pocketsphinx")
-        # A second pass over all words at the end costs a tenth of the utterance and finds no better ones.
-        self._decoder = pocketsphinx.Decoder(samprate=_RATE, loglevel="FATAL", fwdflat=False)
+        # A second pass over all words at the end costs a tenth of the utterance and finds no better ones. Of more than
+        # so many thoughts at a time few are right, and they cost a quarter.
+        self._decoder = pocketsphinx.Decoder(samprate=_RATE, loglevel="FATAL", fwdflat=False, maxhmmpf=10_000)
         self._usual_mean = self._decoder.get_cmn(False)
         self._free = self._decoder.current_search()
         self._hiss = self._rushing(numpy)

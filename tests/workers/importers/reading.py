@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from workers.importers.detect import importer_for
-from workers.ports import ImportedConversation, ImportedMessage, ImportFailure, ImportItem
+from workers.importers.ports import ImportedConversation, ImportedMessage, ImportFailure, ImportItem
 
 
 def read(data: bytes, source: str, start: int = 0, name: str = "upload.bin") -> list[ImportItem]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.exports import chatgpt_conversation, chatgpt_json, chatgpt_tree, chatgpt_zip, write_big_export, zip_of
 from workers.importers.chatgpt import ChatGPTImporter
-from workers.ports import ImportedConversation, Importer, ImportFailure, ImportItem
+from workers.importers.ports import ImportedConversation, Importer, ImportFailure, ImportItem
 
 IMPORTER: Importer = ChatGPTImporter()
 CONVERSATIONS = [chatgpt_conversation(f"c{n}", f"Number {n}") for n in range(5)]

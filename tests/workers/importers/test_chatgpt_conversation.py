@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.exports import JANUARY_2025, chatgpt_conversation, chatgpt_message, chatgpt_node, chatgpt_tree
 from workers.importers.chatgpt_conversation import conversation
-from workers.ports import ImportedConversation, ImportedMessage, ImportFailure
+from workers.importers.ports import ImportedConversation, ImportedMessage, ImportFailure
 
 Json = dict[str, Any]
 

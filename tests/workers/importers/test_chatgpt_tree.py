@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.exports import JANUARY_2025, chatgpt_message, chatgpt_node, chatgpt_tree
 from workers.importers.chatgpt_conversation import conversation
-from workers.ports import ImportedConversation
+from workers.importers.ports import ImportedConversation
 
 
 def convert(raw: Any) -> ImportedConversation:

@@ -16,7 +16,7 @@ from workers.importers.detect import IMPORTERS
 from workers.importers.gemini import as_conversation, json_record
 from workers.importers.gemini_records import Record
 from workers.importers.json_importer import JsonImporter
-from workers.ports import ImportedConversation, ImportFailure
+from workers.importers.ports import ImportedConversation, ImportFailure
 
 
 def deep() -> Any:

@@ -12,7 +12,7 @@ import pytest
 from tests.exports import Json, some_conversations
 from tests.exports.big import FORMATS, write_big
 from workers.importers.detect import importer_for
-from workers.ports import ImportedConversation
+from workers.importers.ports import ImportedConversation
 
 MEGABYTES = 2
 LIMIT = 1_200_000  # bytes: a window of the file, one conversation, and what is made of it

@@ -14,7 +14,7 @@ from tests.exports.gemini import gemini_record
 from tests.exports.grok import grok_conversation, grok_response
 from tests.exports.local import librechat_export, librechat_message, webui_chat, webui_message
 from tests.workers.importers.reading import check, found_in, read, reasons
-from workers.ports import ImportedConversation
+from workers.importers.ports import ImportedConversation
 
 Parents = Mapping[str, str | None]
 

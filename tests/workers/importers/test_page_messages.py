@@ -15,8 +15,8 @@ from tests.workers.importers.reading import check, shown
 from workers.importers import flight
 from workers.importers.claude_share import ClaudeShareImporter
 from workers.importers.grok_share import GrokShareImporter
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.web_page import page_text
-from workers.ports import ImportedConversation, ImportFailure
 
 READERS = (ClaudeShareImporter(), GrokShareImporter())
 ASKED, SAID = claude_asked("Hello?"), claude_said("Hello.")

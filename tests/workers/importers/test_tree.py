@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.importers.ports import ImportedMessage
 from workers.importers.tree import Parents, break_circles, latest_leaf, parents_first
-from workers.ports import ImportedMessage
 
 
 def message(id: str, parent: str | None, day: int | None = None) -> ImportedMessage:

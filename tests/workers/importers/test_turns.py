@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.importers.reading import check, path
+from workers.importers.ports import ImportedConversation
 from workers.importers.turns import PREVIOUS, Head, Turn, any_text, conversation, first_of
-from workers.ports import ImportedConversation
 
 NODE = st.sampled_from("abcdefgh")
 
