@@ -229,6 +229,7 @@ class Residents(Generic[M]):
         with self._changed:
             self._stamps[name] = stamp
             self._failures.pop(name, None)
+            self._load = None  # now: a model is told once, as loading or as what became of it
             self._roster.bring_in(Resident(name, model, size.weights, cache, self._loader.facts(model)))
             self._changed.notify_all()
 
@@ -273,6 +274,7 @@ class Residents(Generic[M]):
                 error = _stopping()
             else:
                 self._failures[name] = time.monotonic(), error
+            self._load = None
             self._roster.fail(name, error)
             self._changed.notify_all()
 

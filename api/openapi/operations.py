@@ -62,9 +62,9 @@ SOCKETS = {
             {"type": "status", "status": "nothing_heard", "message": "No speech was heard."},
             {"type": "error", "code": "bad_request", "message": "…", "retryable": False},
         ],
-        "closes": "4000 and the HTTP status: 4400 nothing but nonsense, 4401 not signed in, 4403 from a page elsewhere, 4404 "
-        "no such session or turn, 4408 nothing said or nothing taken for too long, 4422 an address that cannot be "
-        "used, 4429 too often or too many, 4503 not now; 1012 restarted: connect again",
+        "closes": "4000 and the HTTP status: 4400 only nonsense, 4401 not signed in, 4403 from a page elsewhere, "
+        "4404 no such session or turn, 4408 nothing said or nothing taken for too long, 4422 an address that cannot "
+        "be used, 4429 too often or too many, 4503 not now; 1012 restarted: connect again",
     },
 }
 
