@@ -73,6 +73,7 @@ async def _serve(socket: Socket, line_id: str) -> None:
         )
         if resumed is not None:
             call.will_tell(resumed, query.after or 0)
+            await call.tell_ear({"type": "resumed", "job_id": resumed})
         await _first_to_end(_hear(call), _tell(call, told), _follow(call), _send(call))
     finally:
         with contextlib.suppress(TimeoutError):

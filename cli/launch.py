@@ -126,6 +126,7 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,  # a client could write its own address into the log otherwise
         server_header=False,
         timeout_graceful_shutdown=WEB_GRACE_S,
+        ws_ping_timeout=90.0,  # /ws/voice reads nothing for up to a minute while its listener is behind, pongs neither
     )
     Server(config).run()
 

@@ -26,7 +26,6 @@ from storage.connections import redis_client
 from storage.ids import new_id
 
 MAX_ENTRY_BYTES = 3200  # 100 ms at 16 kHz: where an utterance is cut is told in entries
-MAX_WAITING_ENTRIES = 1200  # two minutes of them; then the client is not read from
 BEAT_S = 3.0  # between two signs of life of a web process for its lines
 SILENT_AFTER_S = 12.0  # a line without them has lost its web process
 EAR_TTL_S = 3  # an ear is believed to listen for so long after it said so
@@ -239,6 +238,7 @@ class LineHub:
     def __init__(self) -> None:
         self.web_id = new_id()
         self._told: dict[str, asyncio.Queue[dict[str, Any]]] = {}
+        self._lines: dict[str, bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._client: redis.asyncio.Redis | None = None
         self._position = "0-0"
@@ -265,6 +265,7 @@ class LineHub:
     async def open(self, line: Line) -> asyncio.Queue[dict[str, Any]]:
         """What is told to the line from now on. Raises RedisError."""
         told = self._told[line.id] = asyncio.Queue(1000)
+        self._lines[line.id] = orjson.dumps(asdict(line))
         pipe = self.client.pipeline()
         pipe.hset(_meta(line.id), "line", orjson.dumps(asdict(line)))
         pipe.expire(_meta(line.id), _LINE_TTL_S)
@@ -277,6 +278,7 @@ class LineHub:
     async def close(self, line_id: str) -> None:
         """What was said so far is still answered."""
         self._told.pop(line_id, None)
+        self._lines.pop(line_id, None)
         with suppress(RedisError, OSError):
             await self.send_control(line_id, {"type": "close"})
 
@@ -312,8 +314,9 @@ class LineHub:
 
     async def _sign_of_life(self, line_ids: Sequence[str]) -> None:
         pipe = self.client.pipeline(transaction=False)
-        pipe.zadd(_OPEN, dict.fromkeys(line_ids, now_ms()), xx=True)
+        pipe.zadd(_OPEN, dict.fromkeys(line_ids, now_ms()))
         for line_id in line_ids:
+            pipe.hsetnx(_meta(line_id), "line", self._lines[line_id])  # an emptied Redis forgot it
             pipe.expire(_meta(line_id), _LINE_TTL_S)
         await pipe.execute()
 

@@ -21,7 +21,7 @@ from config.errors import BackchannelError
 from config.logging import log
 from config.settings import Settings
 from storage import voice_lines
-from storage.database import DatabaseError, reading
+from storage.database import DatabaseError, is_away, reading
 from storage.jobs import TERMINAL
 from storage.tables import Job
 from storage.voice_lines import Claimed, Entry, Line, entry_ms, forget_until, now_ms
@@ -126,6 +126,8 @@ class Hearing:
                 self._handle(self._endpointer.force_end())
             case "interrupt":
                 self._interrupt(control.get("heard_ms"))
+            case "resumed":
+                self._answer = _Answer(control["job_id"], is_resumed=True)
             case "playing":
                 self._answer.plays(control["job_id"], control["ms"])
             case "told":
@@ -159,8 +161,8 @@ class Hearing:
         self._now = _Understanding(self, start)
         self._now.hear(self._sound.between(start, self._looked_to - self._window))
         self._unfinished.append(self._now)
-        self._now.future = self._pool.submit(self._now.understand)
         self.tell({"type": "speech_started"})
+        self._now.future = self._pool.submit(self._now.understand)
 
     def _end(self, event: SpeechEnded) -> None:
         ended = self._now
@@ -207,18 +209,20 @@ class Hearing:
         answer = self._answer
         if answer.job_id is None or not answer.is_on(now_ms()):
             return
-        heard = answer.heard_ms(now_ms()) if heard_ms is None else max(0, heard_ms)
+        heard = answer.heard_ms(now_ms()) if heard_ms is None else heard_ms
         self._answer = _Answer()
         voice_lines.cut(answer.job_id, heard)
         self.tell({"type": "interrupted", "job_id": answer.job_id, "heard_ms": heard})
-        self._pool.submit(_cut_when_ended, answer.job_id, self.line.owner_id, heard, self.stopping)
+        if heard is not None:
+            self._pool.submit(_cut_when_ended, answer.job_id, self.line.owner_id, heard, self.stopping)
 
 
 class _Answer:
-    """The newest turn's answer, and how much of it a client has had the time to hear."""
+    """The newest turn's answer, and how much of it a client has had the time to hear. Of one that a client came back
+    for only the client knows."""
 
-    def __init__(self, job_id: str | None = None) -> None:
-        self.job_id = job_id
+    def __init__(self, job_id: str | None = None, *, is_resumed: bool = False) -> None:
+        self.job_id, self._is_resumed = job_id, is_resumed
         self._sent_ms = 0
         self._plays_until = 0
         self._told = False
@@ -234,8 +238,8 @@ class _Answer:
     def is_on(self, at_ms: int) -> bool:
         return not self._told or at_ms < self._plays_until
 
-    def heard_ms(self, at_ms: int) -> int:
-        return max(0, self._sent_ms - max(0, self._plays_until - at_ms))
+    def heard_ms(self, at_ms: int) -> int | None:
+        return None if self._is_resumed else max(0, self._sent_ms - max(0, self._plays_until - at_ms))
 
 
 class _Understanding:
@@ -295,6 +299,8 @@ class _Understanding:
             try:
                 return spoken_questions.accept(line, self._number, said)
             except DatabaseError as error:
+                if not is_away(error):
+                    raise
                 log.warning("an utterance waits for the database", reason=type(error).__name__)
                 if self._hearing.stopping.wait(_AGAIN_S):
                     self._is_abandoned = True
@@ -310,9 +316,9 @@ class _Understanding:
                 pass
             return None
         try:
-            while (samples := self._sound.get()) is not None:
+            while (samples := self._next()) is not None:
                 if (text := utterance.feed(samples)) is not None:
-                    self._hearing._tell(self._hearing, {"type": "partial_transcript", "text": text})
+                    self._hearing.tell({"type": "partial_transcript", "text": text})
                 self._taken += len(samples)
             return utterance.finish()
         finally:

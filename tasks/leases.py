@@ -31,7 +31,6 @@ class Leases:
         self.look: Callable[[WorkerPresence], None] = lambda _me: None  # brings `me` up to date before it is shown
         self._runs: dict[str, JobRun] = {}
         self._lock = threading.Lock()
-        self._telling = threading.Lock()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self._forgotten_at = 0
@@ -50,11 +49,10 @@ class Leases:
 
     def tell(self) -> None:
         """Show the others how this worker is, now rather than at the next beat."""
-        with self._telling:  # or what a beat saw before is shown after it
-            self.me.busy, self.me.rss_bytes = len(self.held()), psutil.Process().memory_info().rss
-            self.look(self.me)
-            with suppress(redis.RedisError):
-                presence.report(self.me)
+        self.me.busy, self.me.rss_bytes = len(self.held()), psutil.Process().memory_info().rss
+        self.look(self.me)
+        with suppress(redis.RedisError):
+            presence.report(self.me)
 
     def stop(self) -> None:
         self._ended.set()

@@ -181,6 +181,7 @@ def test_a_turn_that_goes_on_is_heard_from_where_it_was(live: Listening) -> None
         assert me.hears("turn_started")["after"] == 3
         assert me.hears("audio")["sequence_number"] == 4
         assert me.hear() == PIECE
+        assert me.sent()[0] == {"type": "resumed", "job_id": turn.job_id}
         me.is_told(type="turn_started", job_id=turn.job_id, session_id=turn.conversation_id)
         turn.sounds(PIECE)
         turn.ends()

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from config.queues import Kind
 from config.settings import reset_settings
 from storage import blobs, voice_lines
 from storage.connections import async_redis_client, redis_client
-from storage.database import DatabaseError, transaction
+from storage.database import transaction
 from storage.ids import new_id
 from storage.tables import LOCAL_OWNER, Conversation, Job
 from storage.voice_lines import Line, LineHub
@@ -288,7 +289,7 @@ async def test_a_database_that_is_away_is_waited_for(ear: Ear, monkeypatch: pyte
     def late(*given: Any) -> Any:
         tries.append(1)
         if len(tries) < 3:
-            raise DatabaseError("away", None, Exception())
+            raise OperationalError("away", None, Exception())
         return accept(*given)
 
     monkeypatch.setattr(spoken_questions, "accept", late)
@@ -340,6 +341,20 @@ async def test_a_client_that_interrupts_says_what_it_heard(ear: Ear) -> None:
         await me.commands("interrupt")  # nothing is being said
         await me.commands("end_of_turn")
         assert (await me.hears("status", "interrupted"))["type"] == "status"
+
+
+async def test_an_answer_that_a_client_came_back_for_can_be_stopped(ear: Ear) -> None:
+    async with client() as gone:
+        job_id = await answering(gone)
+    for heard_ms in (420, None):
+        async with client() as me:
+            await me.commands("resumed", job_id=job_id)
+            if heard_ms is None:
+                await me.says(speech(0.5))
+            else:
+                await me.commands("interrupt", heard_ms=heard_ms)
+            assert await me.hears("interrupted") == {"type": "interrupted", "job_id": job_id, "heard_ms": heard_ms}
+    assert voice_lines.find_cut(job_id) == voice_lines.Cut(420)  # the first counts
 
 
 async def test_speech_over_the_answer_stops_it(ear: Ear) -> None:
