@@ -86,7 +86,8 @@ def is_done(heard: Heard) -> bool:
 
 def test_a_cut_line_is_taken_up_again_and_what_was_said_is_there(system: Running, question: bytes) -> None:
     heard = Heard()
-    with line(system) as socket:
+    session_id = httpx.post(f"{system.url}/api/sessions", trust_env=False).raise_for_status().json()["session_id"]
+    with line(system, session_id=session_id) as socket:
         socket.send(question)
         hear(socket, heard, lambda so_far: bool(so_far.sound))
         socket.socket.close()  # no goodbye
@@ -103,6 +104,7 @@ def test_a_cut_line_is_taken_up_again_and_what_was_said_is_there(system: Running
     order = heard.types
     assert order.index("transcript") < order.index("emotion") < order.index("response") < order.index("audio")
     result = heard.one("done")["response"]
+    assert result["session_id"] == session_id
     read = httpx.get(f"{system.url}/api/sessions/{result['session_id']}/history", trust_env=False).json()
     said, answered = read["turns"]
     assert said["content"] == heard.one("transcript")["text"]

@@ -84,7 +84,7 @@ class _Pool:
             return []
         kind = value[0]
         if kind == "P":
-            return [self.promises[number] for number in value[1:2] if number in self.promises]
+            return [self.promises[number] for number in value[1:2] if type(number) is int and number in self.promises]
         if kind == "N" and isinstance(value[1:2], list) and value[1:2] and isinstance(value[1], dict):
             return [below for below in value[1].values() if type(below) is int]
         return [] if kind in _PLAIN else [below for below in value if type(below) is int]
