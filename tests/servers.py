@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20.0, what: s
 
 
 def free_port() -> int:
-    """Below those that the system gives out by itself, and for each of the tests' workers from a range of its own: nobody
+    """Below those that the system gives out by itself, and for each worker of the tests from a range of its own: nobody
     takes it before it is used, or at all where nobody is to answer."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     while True:

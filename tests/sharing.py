@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadFileScheduling
 
-# These start a whole product, of a dozen processes: two of them at once are slower than one after the other, and what is
-# said to happen within seconds would not.
+# These start a whole product, of a dozen processes: two of them at once are slower than one after the other, and what
+# is said to happen within seconds would not.
 WITH_PRODUCTS = ("tests/faults/", "tests/seeds/", "tests/cli/test_up.py", "tests/cli/test_whole_path.py")
 
 
