@@ -89,7 +89,7 @@ def test_head_is_get_without_the_body(live: Listening) -> None:
 def test_head_of_a_stream_ends(live: Listening) -> None:
     response = live.client.head(f"/api/jobs/{factories.job()}/events")
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert live.hub.listeners == 0
+    wait_until(lambda: live.hub.listeners == 0)
     assert live.client.head("/nope").status_code == 404
     assert live.client.head("/api/rag_search").status_code == 405
 

@@ -10,7 +10,9 @@ import redis
 from config.queues import KINDS, Kind
 from storage import backlog, queue
 from storage.database import reading
-from tasks.base import _call_next
+from storage.presence import WorkerPresence
+from tasks.base import _call_next, _seats_of
+from tasks.leases import Leases
 from tasks.seats import Seats
 from tests import factories
 
@@ -93,3 +95,11 @@ def test_summaries_leave_room_for_chats() -> None:
     at_once = KINDS[Kind.SUMMARIZE].at_once
     assert at_once is not None
     assert at_once < get_settings().generate_concurrency / 2
+
+
+def test_chats_leave_attendants_to_those_who_speak(held: Leases) -> None:
+    for slots, seats in ((48, 36), (16, 8), (1, 1)):
+        held.me = WorkerPresence("generate", ["chat"], slots)
+        assert _seats_of(Kind.CHAT) == seats
+        assert _seats_of(Kind.VOICE_REPLY) is None
+        assert _seats_of(Kind.SUMMARIZE) == KINDS[Kind.SUMMARIZE].at_once
