@@ -79,7 +79,7 @@ def listen(sqlite: str, clean_redis: str, settings: pytest.MonkeyPatch) -> Itera
             wait_until(lambda: server.started, what="the server to listen")
             port = server.servers[0].sockets[0].getsockname()[1]
             base = f"http://127.0.0.1:{port}"
-            client = httpx.Client(base_url=base, trust_env=False, timeout=20, event_hooks=checks(app))
+            client = httpx.Client(base_url=base, trust_env=False, verify=False, timeout=20, event_hooks=checks(app))
             return Listening(app, port, stack.enter_context(client))
 
         yield begin

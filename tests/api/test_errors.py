@@ -12,6 +12,7 @@ from storage.database import DatabaseError
 from tests import factories
 from tests.api.conftest import Listening, Start
 from tests.api.helpers import faithh_problem, fields, problem
+from tests.servers import wait_until
 
 Client = TestClient[Litestar]
 JSON = {"content-type": "application/json"}

@@ -58,12 +58,12 @@ def test_thirty_talk_while_long_work_goes_on_and_the_worker_dies(system: Running
             job_ids = [chat(system, text, ANSWER) for text in asked]
         finally:
             os.kill(paused, signal.SIGCONT)
+        wait_until(lambda: waiting_in_the_model(system), what="the worker to tell who waits")
         dropped = follow(system.url, unwanted, stop=lambda seen: seen.types.count("content") >= 10)
         httpx.post(f"{system.url}/api/jobs/{unwanted}/cancel", trust_env=False).raise_for_status()
         heard = [listeners.submit(follow, system.url, job_id) for job_id in job_ids]
         work_heard = listeners.submit(follow, system.url, work, work_seen)
         follow(system.url, unwanted, dropped)
-        wait_until(lambda: waiting_in_the_model(system), what="the worker to tell who waits")
         wait_until(lambda: sum(one.done() for one in heard) >= 5, what="the first answers")
         assert not work_heard.done()
         system.kill("generate")

@@ -111,7 +111,7 @@ def test_killed_import_worker_goes_on_where_it_was(system: Running, tmp_path: Pa
 
 def test_killed_index_worker_embeds_everything_once(system: Running, tmp_path: Path) -> None:
     export = tmp_path / "conversations.json"
-    write_big_export(export, 4, seed=2)
+    write_big_export(export, 2, seed=2)
     before = rows(system.data_dir, "SELECT count(*) FROM chunk")[0][0]
     follow(system.url, upload(system.url, export))
     wait_until(lambda: rows(system.data_dir, "SELECT count(*) FROM chunk")[0][0] > before, 60, "the first new chunks")
