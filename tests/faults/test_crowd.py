@@ -22,9 +22,9 @@ ANSWER = 400
 
 
 def long_import(system: Running) -> str:
-    """A conversation of some thirty thousand tokens; its id."""
+    """A conversation of nearly twenty thousand tokens; its id."""
     turns = [
-        ("user" if at % 2 == 0 else "assistant", f"Part {at}. " + "The house by the sea. " * 60) for at in range(120)
+        ("user" if at % 2 == 0 else "assistant", f"Part {at}. " + "The house by the sea. " * 60) for at in range(70)
     ]
     export = exports.chatgpt_json([exports.chatgpt_conversation("long", "A long one", turns)])
     sent = httpx.post(f"{system.url}/api/imports", files={"file": ("conversations.json", export)}, trust_env=False)
