@@ -7,17 +7,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
 from config.settings import get_settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # How long a writer waits for its turn before giving up; slices are kept far below it.
 BUSY_TIMEOUT_S = 30
@@ -146,6 +147,8 @@ def is_unstorable(error: Exception) -> bool:
 
 
 def alembic_config() -> Config:
+    from alembic.config import Config  # a tenth of a second of every process that does not migrate
+
     here = Path(__file__).parent
     config = Config(str(here / "alembic.ini"))
     config.set_main_option("script_location", str(here / "migrations"))
@@ -154,4 +157,6 @@ def alembic_config() -> Config:
 
 def upgrade() -> None:
     """Bring the schema to the newest migration. Safe to run from several processes at once on PostgreSQL and SQLite."""
+    from alembic import command
+
     command.upgrade(alembic_config(), "head")
