@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections.abc import Iterator
@@ -55,6 +56,15 @@ def test_a_worker_without_a_model_is_ready_with_the_answerer(generate: Leases) -
         "resident": [],
     }
     assert told().engine == {}
+
+
+def test_what_is_loaded_is_no_work_for_the_collector_any_more(generate: Leases) -> None:
+    gc.unfreeze()
+    worker._load_models()
+    try:
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
 
 
 def test_the_default_model_is_loaded_and_told_with_its_engine(
