@@ -162,7 +162,9 @@ def test_many_listen_over_one_connection(live: Listening, meanwhile: Meanwhile) 
     ready = threading.Barrier(4)
 
     def hear() -> list[Json]:
-        with httpx.stream("GET", f"{live.client.base_url}/api/jobs/{job_id}/events", trust_env=False) as response:
+        with httpx.stream(
+            "GET", f"{live.client.base_url}/api/jobs/{job_id}/events", trust_env=False, timeout=30
+        ) as response:
             ready.wait(20)
             return events("".join(response.iter_text()))
 

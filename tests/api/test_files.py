@@ -272,7 +272,7 @@ def test_a_file_in_the_bucket_is_fetched_there(bucket: S3, start: Start) -> None
     work(file["job_id"])
     answer = fetch(client, file, "application/json").json()["url"]
     assert answer.startswith(bucket.url)
-    got = httpx.get(answer, trust_env=False)
+    got = httpx.get(answer, trust_env=False, timeout=30)
     assert got.content == documents.pdf("x")
     assert header(got).startswith("attachment")
     moved = client.get(before, follow_redirects=False)

@@ -48,7 +48,7 @@ def served(app: Any, ws: Literal["auto", "websockets"] = "auto") -> Iterator[tup
     try:
         wait_until(lambda: server.started, what="the server to listen")
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client() as client:
+        with httpx.Client(timeout=30) as client:
             yield Listening(app, port, client), server
     finally:
         server.should_exit = True

@@ -41,8 +41,8 @@ def alive(pids: list[int]) -> list[int]:
 def test_it_keeps_the_house_running_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path) as copy:
         pids = {name: copy.pid(name) for name in PROCESSES}
-        assert httpx.get(f"{copy.url}/health", trust_env=False).json()["status"] == "healthy"
-        assert httpx.get(f"{copy.flower_url}/tasks", trust_env=False).status_code == 200
+        assert httpx.get(f"{copy.url}/health", trust_env=False, timeout=30).json()["status"] == "healthy"
+        assert httpx.get(f"{copy.flower_url}/tasks", trust_env=False, timeout=30).status_code == 200
         listening = psutil.Process(pids["redis"]).net_connections("inet")
         assert not listening, "the private Redis listens on a socket file alone"
 
@@ -61,7 +61,7 @@ def test_it_keeps_the_house_running_and_leaves_nothing_behind(tmp_path: Path) ->
             assert successor not in pids.values()
             assert copy.events("died", name)[-1]["code"] == -signal.SIGKILL
             pids[name] = successor
-        assert httpx.get(f"{copy.url}/api/status", trust_env=False).json()["missing_workers"] == []
+        assert httpx.get(f"{copy.url}/api/status", trust_env=False, timeout=30).json()["missing_workers"] == []
 
         assert copy.stop() == 0
         assert {event["process"] for event in copy.events("stopped")} == set(PROCESSES)

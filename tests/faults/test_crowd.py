@@ -27,22 +27,30 @@ def long_import(system: Running) -> str:
         ("user" if at % 2 == 0 else "assistant", f"Part {at}. " + "The house by the sea. " * 60) for at in range(70)
     ]
     export = exports.chatgpt_json([exports.chatgpt_conversation("long", "A long one", turns)])
-    sent = httpx.post(f"{system.url}/api/imports", files={"file": ("conversations.json", export)}, trust_env=False)
+    sent = httpx.post(
+        f"{system.url}/api/imports", files={"file": ("conversations.json", export)}, trust_env=False, timeout=30
+    )
     job_id = sent.raise_for_status().json()["id"]
     follow(system.url, job_id)
-    items = httpx.get(f"{system.url}/api/imports/{job_id}/items", trust_env=False).raise_for_status().json()
+    items = httpx.get(f"{system.url}/api/imports/{job_id}/items", trust_env=False, timeout=30).raise_for_status().json()
     return str(items["items"][0]["conversation_id"])
 
 
 def chat(system: Running, message: str, max_tokens: int) -> str:
-    session = httpx.post(f"{system.url}/api/sessions", trust_env=False).raise_for_status().json()["session_id"]
+    session = (
+        httpx.post(f"{system.url}/api/sessions", trust_env=False, timeout=30).raise_for_status().json()["session_id"]
+    )
     given = {"message": message, "session_id": session, "use_rag": False, "temperature": 0, "max_tokens": max_tokens}
     return submit(system.url, "chat", input=given)
 
 
 def waiting_in_the_model(system: Running) -> list[Json]:
     params = {"status": "running", "kind": "chat"}
-    jobs = httpx.get(f"{system.url}/api/jobs", params=params, trust_env=False).raise_for_status().json()["jobs"]
+    jobs = (
+        httpx.get(f"{system.url}/api/jobs", params=params, trust_env=False, timeout=30)
+        .raise_for_status()
+        .json()["jobs"]
+    )
     return [one for one in jobs if one["blocked_by"] == "waiting for a free slot of the model"]
 
 
@@ -60,7 +68,7 @@ def test_thirty_talk_while_long_work_goes_on_and_the_worker_dies(system: Running
             os.kill(paused, signal.SIGCONT)
         wait_until(lambda: waiting_in_the_model(system), what="the worker to tell who waits")
         dropped = follow(system.url, unwanted, stop=lambda seen: seen.types.count("content") >= 10)
-        httpx.post(f"{system.url}/api/jobs/{unwanted}/cancel", trust_env=False).raise_for_status()
+        httpx.post(f"{system.url}/api/jobs/{unwanted}/cancel", trust_env=False, timeout=30).raise_for_status()
         heard = [listeners.submit(follow, system.url, job_id) for job_id in job_ids]
         work_heard = listeners.submit(follow, system.url, work, work_seen)
         follow(system.url, unwanted, dropped)

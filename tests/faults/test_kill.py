@@ -37,7 +37,9 @@ LONG = 1500
 
 
 def chat(system: Running, message: str, max_tokens: int = LONG) -> str:
-    session = httpx.post(f"{system.url}/api/sessions", trust_env=False).raise_for_status().json()["session_id"]
+    session = (
+        httpx.post(f"{system.url}/api/sessions", trust_env=False, timeout=30).raise_for_status().json()["session_id"]
+    )
     given = {"message": message, "session_id": session, "use_rag": False, "temperature": 0, "max_tokens": max_tokens}
     return submit(system.url, "chat", input=given)
 

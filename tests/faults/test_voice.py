@@ -86,7 +86,9 @@ def is_done(heard: Heard) -> bool:
 
 def test_a_cut_line_is_taken_up_again_and_what_was_said_is_there(system: Running, question: bytes) -> None:
     heard = Heard()
-    session_id = httpx.post(f"{system.url}/api/sessions", trust_env=False).raise_for_status().json()["session_id"]
+    session_id = (
+        httpx.post(f"{system.url}/api/sessions", trust_env=False, timeout=30).raise_for_status().json()["session_id"]
+    )
     with line(system, session_id=session_id) as socket:
         socket.send(question)
         hear(socket, heard, lambda so_far: bool(so_far.sound))
@@ -105,7 +107,7 @@ def test_a_cut_line_is_taken_up_again_and_what_was_said_is_there(system: Running
     assert order.index("transcript") < order.index("emotion") < order.index("response") < order.index("audio")
     result = heard.one("done")["response"]
     assert result["session_id"] == session_id
-    read = httpx.get(f"{system.url}/api/sessions/{result['session_id']}/history", trust_env=False).json()
+    read = httpx.get(f"{system.url}/api/sessions/{result['session_id']}/history", trust_env=False, timeout=30).json()
     said, answered = read["turns"]
     assert said["content"] == heard.one("transcript")["text"]
     assert answered["content"] == result["response"] == [e for e in heard.events if e["type"] == "response"][-1]["text"]
@@ -114,7 +116,7 @@ def test_a_cut_line_is_taken_up_again_and_what_was_said_is_there(system: Running
     word = max(said["content"].split(), key=len)
 
     def found() -> bool:
-        hits = httpx.get(f"{system.url}/api/search", params={"q": word}, trust_env=False).json()
+        hits = httpx.get(f"{system.url}/api/search", params={"q": word}, trust_env=False, timeout=30).json()
         return result["session_id"] in json.dumps(hits)
 
     wait_until(found, 60, "the spoken words to be found")

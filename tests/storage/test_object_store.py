@@ -41,7 +41,7 @@ def test_a_file_goes_and_comes_and_goes(bucket: S3, file: Path) -> None:
     with pytest.raises(ProviderRefused):
         next(store.read(f"{KEY}x"))
     url = store.url(KEY, "report 世.pdf", "application/pdf", 60)
-    answer = httpx.get(url, trust_env=False)
+    answer = httpx.get(url, trust_env=False, timeout=30)
     assert (answer.status_code, answer.content) == (200, b"content")
     assert answer.headers["content-type"] == "application/pdf"
     assert answer.headers["content-disposition"].startswith("attachment; ")
