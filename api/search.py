@@ -11,13 +11,12 @@ from litestar.params import FromQuery, Parameter
 from api.intake import AnyRequest
 from api.schemas import SearchIn
 from api.threads import waiting
-from config.queues import SEARCH_QUEUE
 from config.settings import get_settings
-from storage import queue
+from storage import enquiries
 from storage.filters import ConversationKind, Status
 
 Json = dict[str, Any]
-SEARCH_TASK = "search.query"
+SEARCH = "search.query"
 QUERY = 'Words, `"a phrase"`, `-without`, a URL, when it was: `in March 2024`, `2024-03-09`, `last week`'
 
 
@@ -53,7 +52,7 @@ async def search(  # noqa: PLR0913, PLR0917 - one per query parameter
         "filters": {name: value for name, value in filters.items() if value is not None},
         "sort": (sort_by, sort_dir),
     }
-    found: Json = await waiting(queue.ask, SEARCH_TASK, SEARCH_QUEUE, question, get_settings().search_timeout_s)
+    found: Json = await waiting(enquiries.ask, SEARCH, question, get_settings().search_timeout_s)
     return {"query": q, **found}
 
 
@@ -65,7 +64,7 @@ def _utc(moment: datetime | None) -> str | None:
 @post("/api/rag_search", status_code=200, tags=["search"], summary="The passages a chat would be given")
 async def rag_search(request: AnyRequest, data: SearchIn) -> Json:
     question = {"mode": "passages", "owner_id": request.user.id, "text": _clean(data.query), "limit": data.n_results}
-    found: Json = await waiting(queue.ask, SEARCH_TASK, SEARCH_QUEUE, question, get_settings().search_timeout_s)
+    found: Json = await waiting(enquiries.ask, SEARCH, question, get_settings().search_timeout_s)
     results = [
         {
             "text": row["text"],

@@ -70,7 +70,7 @@ def _collapsed(chunk_ids: Sequence[str]) -> list[str]:
     """Each conversation once, where its best chunk stands."""
     with reading() as session:
         rows = chunks.load(session, LOCAL_OWNER, chunk_ids)
-    return list(dict.fromkeys(rows[chunk_id].conversation.id for chunk_id in chunk_ids if chunk_id in rows))
+    return list(dict.fromkeys(rows[chunk_id].conversation_id for chunk_id in chunk_ids if chunk_id in rows))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from kombu.entity import Queue
 
-from config.queues import KINDS, SEARCH_QUEUE, UPKEEP_QUEUE, WORKERS
+from config.queues import KINDS, UPKEEP_QUEUE, WORKERS
 from config.settings import get_settings
 
 # A message still unacknowledged after this is delivered again. Jobs guard themselves by claim and lease, so this only
@@ -66,4 +66,4 @@ def make_celery() -> Celery:
 
 celery_app = make_celery()
 
-__all__ = ["KINDS", "SEARCH_QUEUE", "celery_app", "make_celery"]
+__all__ = ["KINDS", "celery_app", "make_celery"]

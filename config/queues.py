@@ -67,7 +67,7 @@ KINDS: dict[Kind, KindSpec] = {
 # Worker name → queues it consumes. The first word of a line in the Procfile is the worker's name.
 WORKERS: dict[str, tuple[str, ...]] = {
     "generate": ("chat", "draft", "summarize", "upkeep"),
-    "index": ("search", "embed"),
+    "index": ("embed",),  # and enquiries: `storage.enquiries`
     "voice": ("voice", "speech"),
     "background": ("import", "project", "extract", "pull", "webhook", "noop", "upkeep"),
 }
@@ -78,7 +78,6 @@ def expected_workers(*, voice: bool) -> list[str]:
     return [name for name in WORKERS if voice or name != "voice"]
 
 
-SEARCH_QUEUE = "search"
 UPKEEP_QUEUE = "upkeep"
 
 # Priority as clients say it: 0 (whenever) to 9 (now).

@@ -3,16 +3,17 @@ found by anyone."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import orjson
-from sqlalchemy import ARRAY, ColumnElement, String, Table, cast, delete, func, insert, or_, select
+from sqlalchemy import Select, Table, bindparam, delete, func, insert, or_, select
 from sqlmodel import Session, col
 
 from storage import fulltext
-from storage.filters import owned
+from storage.filters import as_list, listed, owned
+from storage.fulltext import is_sqlite
 from storage.project_tables import FileAttachment, ProjectDraft, ProjectDraftVersion
 from storage.tables import Chunk, Conversation, Message
 
@@ -20,12 +21,15 @@ _chunks: Table = Chunk.__table__  # type: ignore[attr-defined]
 _conversations: Table = Conversation.__table__  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class FoundChunk:
-    """`role`: of the message that said it; `filename`: of the file that holds it; `draft`: the title of that draft."""
+class FoundChunk(NamedTuple):
+    """`about`: the id of the message, file or draft; `role`: of the message that said it; `filename`: of the file that
+    holds it; `draft`: the title of that draft."""
 
-    chunk: Chunk
-    conversation: Conversation
+    id: str
+    text: str
+    about: str
+    conversation_id: str
+    conversation_title: str
     role: str | None
     filename: str | None = None
     draft: str | None = None
@@ -36,15 +40,15 @@ class FoundChunk:
 
     @property
     def message_id(self) -> str | None:
-        return self.chunk.message_id if self.kind == "message" else None
+        return self.about if self.kind == "message" else None
 
     @property
     def file_id(self) -> str | None:
-        return self.chunk.message_id if self.kind == "file" else None
+        return self.about if self.kind == "file" else None
 
     @property
     def draft_id(self) -> str | None:
-        return self.chunk.message_id if self.kind == "draft" else None
+        return self.about if self.kind == "draft" else None
 
 
 def ids_of(session: Session, conversation_id: str, index: str, *, said_only: bool = False) -> set[str]:
@@ -68,19 +72,28 @@ def remove(session: Session, chunk_ids: Collection[str]) -> None:
         session.execute(delete(_chunks).where(_chunks.c.id.in_(list(chunk_ids))))
 
 
-def load(session: Session, owner_id: str, chunk_ids: Sequence[str]) -> dict[str, FoundChunk]:
-    """Rows of these ids that belong to `owner_id`."""
-    query = (
-        select(Chunk, Conversation, col(Message.role), col(FileAttachment.filename), col(ProjectDraftVersion.title))
-        .join(Conversation, col(Conversation.id) == col(Chunk.conversation_id))
+def load(session: Session, owner_id: str, chunk_ids: Collection[str]) -> dict[str, FoundChunk]:
+    """Those of these that belong to `owner_id`, and to something that is still there."""
+    if not chunk_ids:
+        return {}
+    sqlite = is_sqlite(session)
+    found = session.execute(_loading(sqlite), {"owner": owner_id, **as_list(chunk_ids, sqlite)})
+    return {row[0]: FoundChunk(*row) for row in found}
+
+
+@functools.cache
+def _loading(sqlite: bool) -> Select[Any]:
+    columns = (_chunks.c.id, _chunks.c.text, _chunks.c.message_id, _conversations.c.id, _conversations.c.title)
+    return (
+        select(*columns, col(Message.role), col(FileAttachment.filename), col(ProjectDraftVersion.title))
+        .join(_conversations, _conversations.c.id == _chunks.c.conversation_id)
         .outerjoin(Message, col(Message.id) == col(Chunk.message_id))
         .outerjoin(FileAttachment, col(FileAttachment.id) == col(Chunk.message_id))
         .outerjoin(ProjectDraft, col(ProjectDraft.id) == col(Chunk.message_id))
         .outerjoin(ProjectDraftVersion, col(ProjectDraftVersion.id) == col(ProjectDraft.active_version_id))
-        .where(col(Chunk.id).in_(list(chunk_ids)), owned(owner_id))
+        .where(listed(_chunks.c.id, sqlite), owned(bindparam("owner")))
         .where(or_(*(col(row.id).is_not(None) for row in (Message, FileAttachment, ProjectDraftVersion))))
     )
-    return {row[0].id: FoundChunk(*row) for row in session.execute(query)}
 
 
 class Place(NamedTuple):
@@ -94,25 +107,25 @@ def places(session: Session, owner_id: str, chunk_ids: Collection[str]) -> dict[
     """Of those of these chunks that belong to `owner_id`."""
     if not chunk_ids:
         return {}
-    query = (
-        select(_chunks.c.id, _chunks.c.conversation_id, _conversations.c.title)
-        .join(_conversations, _conversations.c.id == _chunks.c.conversation_id)
-        .where(_listed(session, chunk_ids), owned(owner_id))
-    )
-    return {row[0]: Place(row[1], row[2]) for row in session.execute(query)}
+    sqlite = is_sqlite(session)
+    found = session.execute(_placing(sqlite), {"owner": owner_id, **as_list(chunk_ids, sqlite)})
+    rows: Any = orjson.loads(found.scalar_one()) if sqlite else found
+    return {row[0]: Place(row[1], row[2]) for row in rows}
 
 
-def _listed(session: Session, chunk_ids: Collection[str]) -> ColumnElement[bool]:
-    """One value for all ids: SQLAlchemy and SQLite take longer to read a statement of hundreds than to do it."""
-    if session.get_bind().dialect.name == "sqlite":
-        given = func.json_each(orjson.dumps(list(chunk_ids)).decode()).table_valued("value")
-        return _chunks.c.id.in_(select(given.c.value))
-    return _chunks.c.id == func.any(cast(list(chunk_ids), ARRAY(String)))
+@functools.cache
+def _placing(sqlite: bool) -> Select[Any]:
+    """SQLite gives them as one value: see `storage.fulltext`."""
+    columns = (_chunks.c.id, _chunks.c.conversation_id, _conversations.c.title)
+    query = select(func.json_group_array(func.json_array(*columns))) if sqlite else select(*columns)
+    joined = _chunks.join(_conversations, _conversations.c.id == _chunks.c.conversation_id)
+    return query.select_from(joined).where(listed(_chunks.c.id, sqlite), owned(bindparam("owner")))
 
 
 def texts(session: Session, chunk_ids: Collection[str]) -> dict[str, str]:
-    query = select(_chunks.c.id, _chunks.c.text).where(_chunks.c.id.in_(list(chunk_ids)))
-    return {row.id: row.text for row in session.execute(query)} if chunk_ids else {}
+    sqlite = is_sqlite(session)
+    query = select(_chunks.c.id, _chunks.c.text).where(listed(_chunks.c.id, sqlite))
+    return {row[0]: row[1] for row in session.execute(query, as_list(chunk_ids, sqlite))} if chunk_ids else {}
 
 
 def replies(session: Session, message_ids: Collection[str], index: str) -> dict[str, Chunk]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Table, delete, exists, func, select, update
+from sqlalchemy import Select, Table, bindparam, delete, exists, func, select, update
 from sqlmodel import Session, col
 
 from config.errors import Conflict, NotFound
 from storage import answer_cache, endings, gone, imported, model_cache
-from storage.filters import NO_FILTERS, Filters, owned
+from storage.filters import NO_FILTERS, Filters, as_list, listed, owned
+from storage.fulltext import is_sqlite
 from storage.ids import new_id
 from storage.project_tables import FileAttachment, ProjectDraft
 from storage.tables import Conversation, Message, Summary, utcnow
@@ -181,19 +183,29 @@ def outlines(session: Session, owner_id: str, conversation_ids: Collection[str],
     """Of those of these that are this owner's and are not filtered out, in no order."""
     if not conversation_ids:
         return []
-    listed = _conversations.c.id.in_(list(conversation_ids))
-    query = select(*_OUTLINE).where(listed, owned(owner_id), *filters.conditions())
-    return [Outline(*row) for row in session.execute(query)]
+    return [Outline(*row) for row in _those_of(session, owner_id, conversation_ids, filters, len(Outline._fields))]
 
 
 def titles(session: Session, owner_id: str, conversation_ids: Collection[str], filters: Filters) -> dict[str, str]:
     """By id, of those that `outlines` would give."""
     if not conversation_ids:
         return {}
-    listed = _conversations.c.id.in_(list(conversation_ids))
-    query = select(_conversations.c.id, _conversations.c.title)
-    query = query.where(listed, owned(owner_id), *filters.conditions())
-    return {row[0]: row[1] for row in session.execute(query)}
+    return {row[0]: row[1] for row in _those_of(session, owner_id, conversation_ids, filters, 2)}
+
+
+def _those_of(
+    session: Session, owner_id: str, conversation_ids: Collection[str], filters: Filters, columns: int
+) -> Iterable[Any]:
+    """Rows of the first columns of an outline."""
+    sqlite = is_sqlite(session)
+    query = _listing(filters, columns, sqlite)
+    return session.execute(query, {"owner": owner_id, **as_list(conversation_ids, sqlite)})
+
+
+@functools.lru_cache(maxsize=64)
+def _listing(filters: Filters, columns: int, sqlite: bool) -> Select[Any]:
+    mine = (listed(_conversations.c.id, sqlite), owned(bindparam("owner")))
+    return select(*_OUTLINE[:columns]).where(*mine, *filters.conditions())
 
 
 def recent_ids(session: Session, owner_id: str, filters: Filters, limit: int) -> list[str]:
@@ -208,21 +220,23 @@ def filtered_ids(session: Session, owner_id: str, filters: Filters, limit: int) 
     return list(session.execute(query.limit(limit)).scalars())
 
 
+class Titled(NamedTuple):
+    id: str
+    title: str
+
+
 def match_titles(
     session: Session, owner_id: str, words: Sequence[str], limit: int, filters: Filters = NO_FILTERS
-) -> list[Conversation]:
+) -> list[Titled]:
     """Conversations whose title holds every word, those that begin with the first one before the others."""
-    title = func.lower(col(Conversation.title))
+    title = func.lower(_conversations.c.title)
     holds = [title.contains(word.lower(), autoescape=True) for word in words]
-    query = select(Conversation).where(
-        col(Conversation.owner_id) == owner_id, *in_titles(session, words), *holds, *filters.conditions()
-    )
+    indexed = in_titles(session, words)
+    mine = owned(owner_id) if indexed else _conversations.c.owner_id == owner_id
+    query = select(_conversations.c.id, _conversations.c.title).where(mine, *indexed, *holds, *filters.conditions())
     prefix = title.startswith(words[0].lower(), autoescape=True)
-    return list(
-        session.execute(
-            query.order_by(prefix.desc(), col(Conversation.updated_at).desc(), col(Conversation.id)).limit(limit)
-        ).scalars()
-    )
+    query = query.order_by(prefix.desc(), _conversations.c.updated_at.desc(), _conversations.c.id).limit(limit)
+    return [Titled(*row) for row in session.execute(query)]
 
 
 def existing(session: Session, conversation_ids: Collection[str]) -> set[str]:

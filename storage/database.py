@@ -60,7 +60,8 @@ def make_engine(url: str) -> Engine:
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         options |= {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}}
-    engine = create_engine(url, pool_size=16, max_overflow=64, pool_timeout=60, **options)
+    # The connection that was used last has its pages in its cache.
+    engine = create_engine(url, pool_size=16, max_overflow=64, pool_timeout=60, pool_use_lifo=True, **options)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

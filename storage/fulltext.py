@@ -6,18 +6,33 @@ Its tables are made of statements here, not of classes: each database has its ow
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from sqlalchemy import DDL, ColumnElement, Table, and_, bindparam, case, column, event, func, select, table, text
+from sqlalchemy import (
+    DDL,
+    ColumnElement,
+    Select,
+    Table,
+    TextClause,
+    and_,
+    bindparam,
+    column,
+    event,
+    func,
+    select,
+    table,
+    text,
+)
 from sqlmodel import Session
 
 from storage.filters import NO_FILTERS, Filters
 from storage.tables import Chunk, Conversation
-from storage.words import Phrase, Query, words
+from storage.words import Phrase, Query, holder, words
 
 _SQLITE = (
     "CREATE TABLE chunk_key (number INTEGER PRIMARY KEY, "
@@ -80,19 +95,22 @@ def add(session: Session, rows: Iterable[dict[str, Any]]) -> None:
 
 def frequencies(session: Session, terms: Sequence[str]) -> dict[str, int]:
     """In how many chunks each term occurs, at most COMMON; of all owners, which tells rare from common well enough."""
-    holding, asked = (
-        ("chunk_words MATCH :term{0}", quoted)
-        if is_sqlite(session)
-        else ("words @@ to_tsquery('simple', :term{0})", _lexeme)
-    )
-    counted = f"SELECT {{0}}, count(*) FROM (SELECT 1 FROM chunk_words WHERE {holding} LIMIT :most) AS held{{0}}"  # noqa: S608
-    found = {}
+    asked = quoted if is_sqlite(session) else _lexeme
+    found = dict[str, int]()
     for start in range(0, len(terms), COUNTED_TOGETHER):
         some = terms[start : start + COUNTED_TOGETHER]
-        query = text(" UNION ALL ".join(counted.format(place) for place in range(len(some))))
         values = {f"term{place}": asked(term) for place, term in enumerate(some)}
-        found.update({some[place]: count for place, count in session.execute(query, values | {"most": COMMON})})
-    return {term: found[term] for term in terms}
+        counts = session.execute(_counting(len(some), is_sqlite(session)), values | {"most": COMMON}).one()
+        found.update(zip(some, counts, strict=True))
+    return found
+
+
+@functools.cache
+def _counting(count: int, sqlite: bool) -> TextClause:
+    """One row of so many counts."""
+    holding = "chunk_words MATCH :term{0}" if sqlite else "words @@ to_tsquery('simple', :term{0})"
+    counted = f"(SELECT count(*) FROM (SELECT 1 FROM chunk_words WHERE {holding} LIMIT :most) AS held{{0}})"  # noqa: S608
+    return text("SELECT " + ", ".join(counted.format(place) for place in range(count)))
 
 
 def size(session: Session) -> int:
@@ -131,13 +149,13 @@ def search(
     if query.is_empty:
         return []
     asked = _selective(query, frequencies or {})
-    mine = and_(_conversations.c.owner_id == owner_id, _chunks.c.embedding_model == index, *filters.conditions())
     wanted = frozenset((*query.terms, *(word for phrase in query.phrases for word in phrase)))
+    whose = {"owner": owner_id, "index": index}
     if not is_sqlite(session):
-        return _search_postgres(session, asked, mine, limit, wanted)
+        return _search_postgres(session, asked, filters, whose, limit, wanted)
     numbers, found = _best_of_all(session, asked, weights or {}), list[Match]()
     for most in (*(limit * times for times in WIDER), len(numbers)):
-        found = _those_of(session, numbers[:most], mine, wanted)
+        found = _those_of(session, numbers[:most], filters, whose, wanted)
         if len(found) > limit // 2 or most >= len(numbers):
             break
     return found[:limit]
@@ -163,13 +181,8 @@ def _best_of_all(session: Session, asked: _Asked, weights: Mapping[str, float]) 
     """Numbers of the chunks of all owners and indexes that match, those first whose terms weigh most together, then the
     newest. Lists of numbers, put together here: BM25 looks every chunk up by itself, which takes ten times as long."""
     parts = asked.parts()
-    listed = (
-        "SELECT json_group_array(rowid) FROM (SELECT rowid FROM chunk_words WHERE chunk_words MATCH :asked{0} "
-        "ORDER BY rowid DESC LIMIT :most)"
-    )
-    query = text(" UNION ALL ".join(listed.format(place) for place in range(len(parts))))
     values = {f"asked{place}": expression for place, (_, expression) in enumerate(parts)}
-    lists = session.execute(query, values | {"most": MOST_LISTED}).scalars()
+    lists = session.execute(_listing(len(parts)), values | {"most": MOST_LISTED}).one()
     held = [np.array(orjson.loads(numbers), dtype=np.int64) for numbers in lists]
     weighed = [
         np.full(len(of), weights.get(term, 1.0) if term else 0.0) for (term, _), of in zip(parts, held, strict=True)
@@ -180,40 +193,65 @@ def _best_of_all(session: Session, asked: _Asked, weights: Mapping[str, float]) 
     return best
 
 
+@functools.cache
+def _listing(count: int) -> TextClause:
+    """One row of so many lists."""
+    listed = (
+        "(SELECT json_group_array(rowid) FROM (SELECT rowid FROM chunk_words WHERE chunk_words MATCH :asked{0} "
+        "ORDER BY rowid DESC LIMIT :most))"
+    )
+    return text("SELECT " + ", ".join(listed.format(place) for place in range(count)))
+
+
 def _those_of(
-    session: Session, numbers: Sequence[int], mine: ColumnElement[bool], wanted: frozenset[str]
+    session: Session, numbers: Sequence[int], filters: Filters, whose: Mapping[str, str], wanted: frozenset[str]
 ) -> list[Match]:
-    """Those of these that are `mine`, in their order. The joins are outer ones and `mine` no condition of theirs, or
-    SQLite would begin with all that the owner has."""
-    given = func.json_each(bindparam("numbers")).table_valued("key", "value")
+    """Those of these that are theirs, in their order."""
+    packed = session.execute(_placed(filters), {"numbers": orjson.dumps(numbers).decode(), **whose}).scalar_one()
+    rows = {row[0]: row for row in orjson.loads(packed)}
+    held = holder(wanted)
+    return [Match(row[1], row[2], row[3], held(row[4])) for number in numbers if (row := rows.get(number)) is not None]
+
+
+@functools.lru_cache(maxsize=64)
+def _placed(filters: Filters) -> Select[Any]:
+    """Where the chunks of given numbers belong, those that are mine. All rows as one value: SQLite gives the
+    interpreter up at each row, and has to wait for it beside other threads. The joins are outer ones and `mine` no
+    condition of theirs, or SQLite would begin with all that the owner has."""
+    given = func.json_each(bindparam("numbers")).table_valued("value")
     joined = (
         given.outerjoin(_words, _words.c.rowid == given.c.value)
         .outerjoin(_key, _key.c.number == given.c.value)
         .outerjoin(_chunks, _chunks.c.id == _key.c.chunk_id)
         .outerjoin(_conversations, _conversations.c.id == _chunks.c.conversation_id)
     )
-    columns = (_chunks.c.id, _chunks.c.conversation_id, _conversations.c.title, case((mine, _words.c.words)))
-    query = select(*columns).select_from(joined).order_by(given.c.key)
-    rows = session.execute(query, {"numbers": orjson.dumps(numbers).decode()})
-    return [Match(row[0], row[1], row[2], wanted.intersection(row[3].split())) for row in rows if row[3] is not None]
+    columns = (given.c.value, _chunks.c.id, _chunks.c.conversation_id, _conversations.c.title, _words.c.words)
+    packed = func.json_group_array(func.json_array(*columns)).filter(_mine(filters))
+    return select(packed).select_from(joined)
+
+
+def _mine(filters: Filters) -> ColumnElement[bool]:
+    theirs = (_conversations.c.owner_id == bindparam("owner"), _chunks.c.embedding_model == bindparam("index"))
+    return and_(*theirs, *filters.conditions())
 
 
 def _search_postgres(
-    session: Session, asked: _Asked, mine: ColumnElement[bool], limit: int, wanted: frozenset[str]
+    session: Session, asked: _Asked, filters: Filters, whose: Mapping[str, str], limit: int, wanted: frozenset[str]
 ) -> list[Match]:
     joined = _words.join(_chunks, _chunks.c.id == _words.c.chunk_id)
     joined = joined.join(_conversations, _conversations.c.id == _chunks.c.conversation_id)
     best = (
         select(_chunks.c.id, _chunks.c.conversation_id, _conversations.c.title, _words.c.words)
         .select_from(joined)
-        .where(text("words @@ to_tsquery('simple', :asked)"), mine)
+        .where(text("words @@ to_tsquery('simple', :asked)"), _mine(filters))
         .order_by(text("ts_rank(words, to_tsquery('simple', :asked)) DESC"), _chunks.c.id)
         .limit(limit)
         .subquery("best")
     )
     held = func.array_to_string(func.tsvector_to_array(best.c.words), " ")
-    found = session.execute(select(best.c.id, best.c.conversation_id, best.c.title, held), {"asked": asked.tsquery()})
-    return [Match(row[0], row[1], row[2], wanted.intersection(row[3].split())) for row in found]
+    query = select(best.c.id, best.c.conversation_id, best.c.title, held)
+    found, held_by = session.execute(query, {"asked": asked.tsquery(), **whose}), holder(wanted)
+    return [Match(row[0], row[1], row[2], held_by(row[3])) for row in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,7 @@ def model_of(name: str) -> str:
 
 def serving(session: Session, owner_id: str) -> str | None:
     """The index that answers; None before anything was embedded."""
-    row = session.get(SearchIndex, owner_id)
-    return row.name if row else None
+    return session.execute(select(col(SearchIndex.name)).where(col(SearchIndex.owner_id) == owner_id)).scalar()
 
 
 def target(session: Session, owner_id: str, model: str, *, rebuild: bool) -> Target:

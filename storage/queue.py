@@ -6,20 +6,16 @@ import threading
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-import orjson
 import redis
 from kombu.exceptions import OperationalError
 from sqlmodel import Session
 
 from config.celery import celery_app
-from config.errors import BackchannelError, ModelUnavailable, Unavailable
 from config.logging import log
 from config.queues import KINDS, MAX_PRIORITY, Kind
 from storage.connections import redis_client
 from storage.database import after_commit
-from storage.ids import new_id
 from storage.tables import Job
 
 CONTROL_CHANNEL = "bc:control"  # carries ids of jobs whose cancel flag was set
@@ -88,44 +84,3 @@ def announce_cancel(job_id: str) -> None:
         log.warning(
             "cancel not announced; the worker's heartbeat will see it", job_id=job_id, reason=type(error).__name__
         )
-
-
-# --- questions: quick work of another worker, with an answer instead of a row ---------------------------------------
-
-
-def ask(task: str, queue: str, payload: dict[str, Any], timeout_s: float) -> Any:
-    """Have a worker compute something that leaves no trace, and wait for its answer (JSON).
-
-    Raises Unavailable when no answer comes in time, or the error the worker answered with.
-    """
-    reply = f"bc:reply:{new_id()}"
-    try:
-        celery_app.send_task(
-            task, args=[payload, reply], queue=queue, priority=0, retry=False, expires=timeout_s, argsrepr=f"({queue})"
-        )
-        answer = redis_client(blocking=True).blpop([reply], timeout=timeout_s)
-    except (OperationalError, redis.RedisError, OSError) as error:
-        raise Unavailable("The queue cannot be reached right now.", headers={"Retry-After": "2"}) from error
-    if answer is None:
-        raise Unavailable(f"No {queue} worker answered within {timeout_s:g} s.", headers={"Retry-After": "5"})
-    body = orjson.loads(answer[1])
-    if "error" in body:
-        raise _Answered(body["error"]["message"], body["error"])
-    return body["value"]
-
-
-def reply(key: str, *, value: Any = None, error: BackchannelError | None = None) -> None:
-    body = {"error": error.as_json()} if error else {"value": value}
-    pipe = redis_client().pipeline()
-    pipe.rpush(key, orjson.dumps(body, default=str))
-    pipe.expire(key, 60)  # an asker that gave up leaves no key behind
-    pipe.execute()
-
-
-class _Answered(ModelUnavailable):
-    """The other worker's own error."""
-
-    def __init__(self, detail: str, error: dict[str, Any]) -> None:
-        super().__init__(detail)
-        self.code = error["code"]  # type: ignore[misc]
-        self.retryable = error["retryable"]  # type: ignore[misc]

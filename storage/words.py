@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _WORD = re.compile(r"[^\W_]+")
@@ -23,11 +23,29 @@ _LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ð": "d",
 MAX_WORD = 64
 # What a query may ask for; more is somebody's pasted page, and its first words say enough.
 MAX_TERMS = 32
+# Up to so many words it is quicker to look for each of them in a line than to take the line apart.
+LOOKED_FOR = 16
 
 
 def words(text: str) -> list[str]:
     """The words of a text in order, repeated as often as they occur."""
+    if text.isascii():
+        found = _WORD.findall(text.lower())
+        return [word[:MAX_WORD] for word in found] if len(text) > MAX_WORD else found
     return list(_words(text))
+
+
+def holder(wanted: frozenset[str]) -> Callable[[str], frozenset[str]]:
+    """Tells which of these words stand in a line of words with a space between each two."""
+    if len(wanted) > LOOKED_FOR:
+        return lambda line: wanted.intersection(line.split())
+    apart = [(word, f" {word} ") for word in wanted]
+
+    def held(line: str) -> frozenset[str]:
+        line = f" {line} "
+        return frozenset([word for word, inside in apart if inside in line])
+
+    return held
 
 
 def _words(text: str) -> Iterator[str]:

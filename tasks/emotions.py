@@ -5,32 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from config.celery import celery_app
-from config.errors import BackchannelError, Unavailable
+from config.errors import BackchannelError
 from config.logging import log
-from config.queues import SEARCH_QUEUE
 from config.settings import get_settings
-from storage import emotions, queue
+from storage import emotions, enquiries
 from storage.tables import Message
 from tasks.answering import time_left_s
+from tasks.enquiries import answers_to
 from tasks.run import JobRun
 from workers import registry
 from workers.ports import Feeling
 
-EMOTION_TASK = "emotion.classify"
+EMOTION = "emotion.classify"
 MAX_CHARS = 20_000  # what a classifier looks at of a text, and more
 
 
-@celery_app.task(name=EMOTION_TASK)  # type: ignore[untyped-decorator]
-def answer(question: dict[str, Any], reply_to: str) -> None:
+@answers_to(EMOTION)
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """Answer {text}."""
-    try:
-        queue.reply(reply_to, value=emotion_json(registry.emotion().classify(question["text"])))
-    except BackchannelError as error:
-        queue.reply(reply_to, error=error)
-    except Exception:
-        log.exception("an emotion was not found")
-        queue.reply(reply_to, error=Unavailable("The emotion was not found; the log has the details."))
+    return emotion_json(registry.emotion().classify(asked["text"]))
 
 
 def emotion_json(feeling: Feeling) -> dict[str, Any]:
@@ -64,5 +57,5 @@ def emotion_of(run: JobRun, question: Message) -> dict[str, Any] | None:
 
 def feel(text: str, timeout_s: float) -> dict[str, Any]:
     """The emotion of a text as JSON, by way of the index worker. Raises Unavailable."""
-    found: dict[str, Any] = queue.ask(EMOTION_TASK, SEARCH_QUEUE, {"text": text[:MAX_CHARS]}, timeout_s)
+    found: dict[str, Any] = enquiries.ask(EMOTION, {"text": text[:MAX_CHARS]}, timeout_s)
     return found

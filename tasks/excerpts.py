@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,11 +20,16 @@ def excerpt(text: str, asked: Sequence[str]) -> dict[str, Any]:
 
 def snippet(text: str, asked: Sequence[str]) -> str:
     """About SNIPPET_CHARS around the first word of the query that occurs, else the beginning."""
-    found = [match.start() for word in asked if (match := re.search(rf"\b{re.escape(word)}", text, re.IGNORECASE))]
-    middle = min(found, default=0)
+    found = _any_of(tuple(asked)).search(text) if asked else None
+    middle = found.start() if found else 0
     start = max(0, min(middle - SNIPPET_CHARS // 3, len(text) - SNIPPET_CHARS))
     cut = text[start : start + SNIPPET_CHARS].strip()
     return f"{'…' if start else ''}{cut}{'…' if start + SNIPPET_CHARS < len(text) else ''}"
+
+
+@functools.lru_cache(maxsize=64)  # making one takes as long as searching a page of passages
+def _any_of(asked: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, asked))})", re.IGNORECASE)
 
 
 def highlights(text: str, asked: Sequence[str]) -> list[tuple[int, int]]:

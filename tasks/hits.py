@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from config.settings import get_settings
 from storage import chunks, conversations
@@ -17,8 +16,7 @@ from tasks.ranking import reordered
 from tasks.reranking import rerank_scores
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     conversation_id: str
     why: str
     score: float
@@ -52,7 +50,7 @@ def reranked(asked: str, hits: list[Hit]) -> tuple[list[Hit], str | None]:
         return hits, late
     listed, score_of = list(hits), dict(zip(places, scores, strict=True))
     for place, source in reordered(scores, places).items():
-        listed[place] = replace(best[source], score=best[place].score, reranked=score_of[source])
+        listed[place] = best[source]._replace(score=best[place].score, reranked=score_of[source])
     return listed, None
 
 
@@ -104,5 +102,5 @@ def _json(hit: Hit, row: Outline, passage: FoundChunk | None, asked: Sequence[st
         "draft_id": passage.draft_id if passage else None,
         "draft_title": passage.draft if passage else None,
         "role": passage.role if passage else None,
-        **(excerpt(passage.chunk.text, asked) if passage else {"snippet": None, "highlights": []}),
+        **(excerpt(passage.text, asked) if passage else {"snippet": None, "highlights": []}),
     }

@@ -87,8 +87,8 @@ class Pending:
         }
         demanded = _demanded(self._wanted.query, [one.chunk_id for one in near if one.chunk_id not in passages])
         for one in near:
-            if one.chunk_id in passages:
-                passages[one.chunk_id] = replace(passages[one.chunk_id], cosine=one.cosine)
+            if (match := passages.get(one.chunk_id)) is not None:
+                passages[one.chunk_id] = match._replace(cosine=one.cosine)
             elif one.chunk_id in demanded and one.chunk_id not in self._dropped:
                 passages[one.chunk_id] = one
         return Found(list(passages.values()), asked, rarity, self._index, degraded)

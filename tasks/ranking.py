@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Why = Literal["text", "vector", "text+vector", "title"]
 
@@ -26,8 +25,7 @@ THAT_TIME, FAINT = 0.25, 0.2
 OTHER_TIME = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One passage: its cosine to the query (0 where the vector index did not name it) and the words it holds.
     `title`: of its conversation."""
 
@@ -38,8 +36,7 @@ class Evidence:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """`chunk_id`: of the passage that speaks for it; None where the title alone does."""
 
     chunk_id: str | None
@@ -101,16 +98,21 @@ def rank_conversations(
         of.setdefault(one.conversation_id, []).append(one)
     ranked = []
     for conversation_id, passages in of.items():
-        sure = [(_meaning(one.cosine, least_cosine), rarity.confidence(one.words)) for one in passages]
-        best = max(zip(sure, passages, strict=True), key=lambda pair: (_both(*pair[0]), pair[1].chunk_id))[1]
-        together = titles.get(conversation_id, frozenset()).union(*(one.words for one in passages))
-        text = max(SPREAD * rarity.confidence(together), *(words for _, words in sure))
-        meaning = max(meaning for meaning, _ in sure)
+        best = passages[0]
+        meaning, text = _meaning(best.cosine, least_cosine), rarity.confidence(best.words)
+        together = titles.get(conversation_id, frozenset()) | best.words
+        if len(passages) > 1:
+            sure = [(_meaning(one.cosine, least_cosine), rarity.confidence(one.words)) for one in passages]
+            best = max(zip(sure, passages, strict=True), key=lambda pair: (_both(*pair[0]), pair[1].chunk_id))[1]
+            meaning, text = max(meaning for meaning, _ in sure), max(words for _, words in sure)
+            together = together.union(*(one.words for one in passages))
+        speaks = bool(meaning or text)
+        text = max(SPREAD * rarity.confidence(together), text)
         if then is not None and conversation_id in then:
             meaning = _both(THAT_TIME, max(meaning, *(FAINT * one.cosine for one in passages)))
         elif then is not None:
             meaning, text = OTHER_TIME * meaning, OTHER_TIME * text
-        if any(map(any, sure)) or (then is not None and conversation_id in then):
+        if speaks or (then is not None and conversation_id in then):
             ranked.append(_weighed(best, meaning, text))
         elif text:
             ranked.append(Ranked(None, conversation_id, text, "title"))

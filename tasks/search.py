@@ -11,24 +11,21 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from config.celery import celery_app
-from config.errors import BackchannelError, Unavailable
-from config.logging import log
-from config.queues import SEARCH_QUEUE
 from config.settings import get_settings
-from storage import chunks, conversations, queue
+from storage import chunks, conversations, enquiries
 from storage.database import Session, reading
 from storage.filters import NO_FILTERS, Filters
 from storage.titles import near_titles
 from storage.words import Query, parse, words
 from tasks.dates import Period, period
+from tasks.enquiries import answers_to
 from tasks.hits import Hit, by_relevance, page_of, reranked, shown
 from tasks.passages import Found, Pending, Wanted, asked_words, narrowed
 from tasks.ranking import rank, rank_conversations, reordered
 from tasks.reranking import rerank_scores
 from workers.ports import Passage
 
-SEARCH_TASK = "search.query"
+SEARCH = "search.query"
 # Passages looked at for one search: the same for each of its pages, so that no hit moves from one page to another.
 POOL = 200
 MIN_POOL = 40  # for a prompt, which wants a few passages of several conversations
@@ -53,29 +50,19 @@ class Retrieval:
     not_in: str | None = None
 
 
-@celery_app.task(name=SEARCH_TASK)  # type: ignore[untyped-decorator]
-def answer(question: dict[str, Any], reply_to: str) -> None:
+@answers_to(SEARCH)
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """Answer one search: {mode: search|passages, owner_id, text, limit, offset?, filters?, sort?, not_in?}."""
-    try:
-        if question["mode"] == "passages":
-            value: Any = asdict(
-                look_up(Retrieval(question["owner_id"], question["text"], question["limit"], question.get("not_in")))
-            )
-        else:
-            value = find_conversations(
-                question["owner_id"],
-                question["text"],
-                question["limit"],
-                question["offset"],
-                filters_from(question.get("filters") or {}),
-                question.get("sort") or ("relevance", "desc"),
-            )
-        queue.reply(reply_to, value=value)
-    except BackchannelError as error:
-        queue.reply(reply_to, error=error)
-    except Exception:
-        log.exception("search failed")
-        queue.reply(reply_to, error=Unavailable("The search failed inside; the log has the details."))
+    if asked["mode"] == "passages":
+        return asdict(look_up(Retrieval(asked["owner_id"], asked["text"], asked["limit"], asked.get("not_in"))))
+    return find_conversations(
+        asked["owner_id"],
+        asked["text"],
+        asked["limit"],
+        asked["offset"],
+        filters_from(asked.get("filters") or {}),
+        asked.get("sort") or ("relevance", "desc"),
+    )
 
 
 def filters_from(given: Mapping[str, Any]) -> Filters:
@@ -86,7 +73,7 @@ def filters_from(given: Mapping[str, Any]) -> Filters:
 
 def retrieve(question: Retrieval, timeout_s: float) -> list[Passage]:
     """Passages for a prompt, by way of the index worker. Raises Unavailable."""
-    found = queue.ask(SEARCH_TASK, SEARCH_QUEUE, {"mode": "passages", **asdict(question)}, timeout_s)
+    found = enquiries.ask(SEARCH, {"mode": "passages", **asdict(question)}, timeout_s)
     return [Passage(**passage) for passage in found["passages"]]
 
 
@@ -115,21 +102,18 @@ def look_up(question: Retrieval) -> Retrieved:
     chunk_ids = [one.chunk_id for one in ranked if one.chunk_id is not None]
     with reading() as session:
         rows = chunks.load(session, question.owner_id, chunk_ids)
-        questions = [row.chunk.message_id for row in rows.values() if row.role == "user"]
-        answers = chunks.replies(session, questions, found.index) if questions else {}
+        said = [row.about for row in rows.values() if row.role == "user"]
+        answers = chunks.replies(session, said, found.index) if said else {}
     passages: dict[str, Passage] = {}
     for one in ranked:
         row = rows.get(one.chunk_id or "")
         if row is None:
             continue
-        reply, about = answers.get(row.chunk.message_id), row.conversation
-        chunk, message_id = (reply, reply.message_id) if reply else (row.chunk, row.message_id)
-        names = {
-            "message": about.title,
-            "file": f"{row.filename} ({about.title})",
-            "draft": f"Project draft: {row.draft}",
-        }
-        passages.setdefault(chunk.id, Passage(chunk.text, about.id, names[row.kind], message_id, one.score))
+        reply = answers.get(row.about)
+        chunk, message_id = (reply, reply.message_id) if reply else (row, row.message_id)
+        title = row.conversation_title
+        names = {"message": title, "file": f"{row.filename} ({title})", "draft": f"Project draft: {row.draft}"}
+        passages.setdefault(chunk.id, Passage(chunk.text, row.conversation_id, names[row.kind], message_id, one.score))
     listed, late = _passages_reranked(question.text, list(passages.values()))
     return Retrieved(listed[: question.limit], joined(found.degraded, late))
 

@@ -26,6 +26,7 @@ from storage import vectors
 from storage.database import DatabaseError
 from storage.presence import WorkerPresence
 from tasks.embeddings import embed_anew_where_the_model_changed
+from tasks.enquiries import Answering
 from tasks.leases import Leases, set_leases
 from workers import registry
 
@@ -33,6 +34,7 @@ ASK_SERVERS_S = 30.0  # between two looks at which models Ollama and its like ha
 
 _leases: Leases | None = None
 _ear: Any = None
+_answering: Answering | None = None
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -57,7 +59,16 @@ def _ready(sender: Any, **_: Any) -> None:
     _gather_task_events(sender)
     _leases.me.state = "loading"
     _leases.tell()  # `up` and /api/status wait for this
+    _answer_enquiries(_leases.me)
     threading.Thread(target=_load_models, name="models", daemon=True).start()
+
+
+def _answer_enquiries(me: WorkerPresence) -> None:
+    """While the models are still loading, too: a search answers by words then."""
+    global _answering  # noqa: PLW0603
+    if "embed" in me.queues:
+        _answering = Answering(me.name, me.slots)
+        _answering.start()
 
 
 def _gather_task_events(consumer: Any) -> None:
@@ -192,10 +203,14 @@ def _stopping(**_: Any) -> None:
         _leases.stopping.set()
     if _ear is not None:
         _ear.stop()
+    if _answering is not None:
+        _answering.stop()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _stopped(**_: Any) -> None:
+    if _answering is not None:
+        _answering.finish()
     registry.close()
     if _leases is not None:
         _leases.stop()

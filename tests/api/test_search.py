@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import redis
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from config.queues import SEARCH_QUEUE
-from storage import queue
+from storage import enquiries
 
 Client = TestClient[Litestar]
 MISSING = "Found by words and titles only: the vector index is not running."
@@ -29,16 +25,15 @@ PASSAGE = {
 
 
 @contextmanager
-def answering(url: str, value: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+def answering(value: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """An index worker that takes one question and answers it so."""
     asked: list[dict[str, Any]] = []
 
     def work() -> None:
-        taken = redis.Redis.from_url(url).brpop([SEARCH_QUEUE], timeout=20)
-        assert taken is not None
-        (question, reply_to), *_ = json.loads(base64.b64decode(json.loads(taken[1])["body"]))
-        asked.append(question)
-        queue.reply(reply_to, value=value)
+        enquiry = enquiries.take(4.0)
+        assert enquiry is not None
+        asked.append(enquiry.asked)
+        enquiries.reply(enquiry, value=value)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -47,8 +42,8 @@ def answering(url: str, value: dict[str, Any]) -> Iterator[list[dict[str, Any]]]
 
 
 @pytest.mark.parametrize("degraded", [None, MISSING])
-def test_passages_and_what_is_missing_of_the_search(client: Client, clean_redis: str, degraded: str | None) -> None:
-    with answering(clean_redis, {"passages": [PASSAGE], "degraded": degraded}) as asked:
+def test_passages_and_what_is_missing_of_the_search(client: Client, degraded: str | None) -> None:
+    with answering({"passages": [PASSAGE], "degraded": degraded}) as asked:
         told = client.post("/api/rag_search", json={"query": "prune roses", "n_results": 3}).json()
     passage = {"text": PASSAGE["text"], "conversation_id": "c", "title": "Garden", "message_id": "m", "score": 0.8346}
     assert told == {
@@ -57,9 +52,9 @@ def test_passages_and_what_is_missing_of_the_search(client: Client, clean_redis:
     assert (asked[0]["mode"], asked[0]["text"], asked[0]["limit"]) == ("passages", "prune roses", 3)
 
 
-def test_a_search_says_what_is_missing_of_it(client: Client, clean_redis: str) -> None:
+def test_a_search_says_what_is_missing_of_it(client: Client) -> None:
     found = {"results": [], "total": 0, "limit": 20, "offset": 0, "period": None, "degraded": MISSING}
-    with answering(clean_redis, found) as asked:
+    with answering(found) as asked:
         told = client.get("/api/search", params={"q": "roses", "since": "2024-03-01T00:00:00"}).json()
     assert told == {"query": "roses", **found}
     assert asked[0]["filters"] == {"since": "2024-03-01T00:00:00+00:00"}

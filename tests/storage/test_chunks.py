@@ -24,11 +24,10 @@ def test_chunks_are_loaded_with_what_they_belong_to(database: str) -> None:
         assert chunks.ids_of(session, conversation_id, "m") == {"one"}
         assert chunks.count(session) == 1
     assert list(found) == ["one"]
-    assert (found["one"].chunk.text, found["one"].conversation.title, found["one"].role) == (
-        "some words",
-        "A title",
-        "user",
-    )
+    about = found["one"]
+    assert (about.text, about.conversation_id, about.conversation_title) == ("some words", conversation_id, "A title")
+    assert (about.kind, about.role) == ("message", "user")
+    assert about.message_id == about.about
 
 
 def test_chunks_of_others_are_not_found(database: str) -> None:

@@ -1,9 +1,7 @@
-"""The queue's doorstep: sent after commit, never raising; questions with an answer."""
+"""The queue's doorstep: sent after commit, never raising."""
 
 from __future__ import annotations
 
-import base64
-import threading
 import time
 
 import orjson
@@ -11,7 +9,6 @@ import pytest
 import redis
 
 from config.celery import make_celery
-from config.errors import Unavailable, Unusable
 from config.queues import Kind
 from storage import jobs, queue
 from storage.connections import redis_client
@@ -95,52 +92,6 @@ def test_cancels_are_announced(broker: redis.Redis) -> None:
         message = pubsub.get_message(timeout=5)
     assert message is not None
     assert message["data"] == b"a-job"
-
-
-# --- questions
-
-
-def answering(broker: redis.Redis, answer: object) -> threading.Thread:
-    """A worker that takes one question from the search queue and replies."""
-
-    def work() -> None:
-        taken = broker.brpop(["search\x06\x169", "search"], timeout=10)
-        assert taken is not None
-        body = orjson.loads(taken[1])
-        args, _, _ = orjson.loads(base64.b64decode(body["body"]))
-        if isinstance(answer, Unusable):
-            queue.reply(args[1], error=answer)
-        else:
-            queue.reply(args[1], value=[args[0], answer])
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-def test_a_question_is_answered(broker: redis.Redis) -> None:
-    worker = answering(broker, "an answer")
-    assert queue.ask("search.query", "search", {"text": "?"}, 10) == [{"text": "?"}, "an answer"]
-    worker.join()
-    assert broker.keys("bc:reply:*") == []
-
-
-def test_a_worker_answers_with_its_error(broker: redis.Redis) -> None:
-    worker = answering(broker, Unusable("Ask something else."))
-    with pytest.raises(Unavailable, match="Ask something else") as caught:
-        queue.ask("search.query", "search", {}, 10)
-    worker.join()
-    assert caught.value.code == "unprocessable"
-
-
-def test_without_a_worker_the_question_times_out(broker: redis.Redis) -> None:
-    with pytest.raises(Unavailable, match="No search worker"):
-        queue.ask("search.query", "search", {}, 0.05)
-
-
-def test_an_answer_to_nobody_does_not_stay(broker: redis.Redis) -> None:
-    queue.reply("bc:reply:x", value=1)
-    assert 0 < broker.ttl("bc:reply:x") <= 60
 
 
 def test_a_blocking_client_waits_longer_than_others(clean_redis: str) -> None:

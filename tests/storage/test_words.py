@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.words import MAX_TERMS, MAX_WORD, parse, words
+from storage.words import LOOKED_FOR, MAX_TERMS, MAX_WORD, holder, parse, words
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,13 @@ def test_every_query_can_be_parsed(text: str) -> None:
     query = parse(text)
     assert all(term for term in query.terms)
     assert all(phrase and all(phrase) for phrase in (*query.phrases, *query.excluded))
+
+
+@given(
+    st.lists(st.sampled_from(["a", "ab", "abc", "b", "c"])),
+    st.sets(st.sampled_from(["a", "ab", "b", "x"])),
+    st.booleans(),
+)
+def test_which_words_a_line_holds(line: list[str], wanted: set[str], many: bool) -> None:
+    others = {f"w{number}" for number in range(LOOKED_FOR)} if many else set()
+    assert holder(frozenset(wanted | others))(" ".join(line)) == wanted & set(line)

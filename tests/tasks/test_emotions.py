@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-import orjson
 import pytest
-import redis
 
 from config.errors import Unavailable
 from storage import emotions as kept
@@ -96,31 +94,12 @@ def test_without_the_index_worker_the_answer_comes_all_the_same(
 # --- the index worker's side
 
 
-def reply_to(question: dict[str, Any], url: str) -> dict[str, Any]:
-    emotions.answer(question, "bc:reply:x")
-    body = redis.Redis.from_url(url).lpop("bc:reply:x")
-    assert isinstance(body, bytes)
-    return orjson.loads(body)
-
-
-def test_a_worker_answers(clean_redis: str, settings: pytest.MonkeyPatch) -> None:
+def test_a_worker_answers(settings: pytest.MonkeyPatch) -> None:
     settings.setattr(registry, "_emotion", PrototypeEmotion(HashingEmbedder()))
-    told = reply_to({"text": "I am so angry with you right now."}, clean_redis)["value"]
+    told = emotions.answer({"text": "I am so angry with you right now."})
     assert told.keys() == {"primary_emotion", "confidence", "scores", "backend"}
     assert told["confidence"] == told["scores"][told["primary_emotion"]] == max(told["scores"].values())
     assert told["backend"] == "prototypes-hashing-384"
-
-
-@pytest.mark.parametrize("error", [Unavailable("Not now."), RuntimeError("/secret")])
-def test_a_worker_answers_with_its_error(clean_redis: str, settings: pytest.MonkeyPatch, error: Exception) -> None:
-    class Broken:
-        def classify(self, _text: str) -> Feeling:
-            raise error
-
-    settings.setattr(registry, "_emotion", Broken())
-    told = reply_to({"text": "x"}, clean_redis)["error"]
-    assert "secret" not in str(told)
-    assert told["retryable"] is True
 
 
 def test_a_question_nobody_answers(settings: pytest.MonkeyPatch) -> None:

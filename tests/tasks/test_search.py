@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 from config.errors import Unavailable
 from config.queues import Kind
 from config.settings import reset_settings
-from storage import conversations, queue, vectors
+from storage import conversations, vectors
 from storage.database import transaction
 from storage.tables import LOCAL_OWNER
 from tasks import passages, search
@@ -341,42 +339,19 @@ def test_any_text_may_be_asked(text: str) -> None:
 
 
 @searching
-def test_a_worker_answers_and_leaves_no_trace(clean_redis: str) -> None:
+def test_a_worker_answers_and_leaves_no_trace() -> None:
     garden = said(*GARDEN, native_id="a")
     index()
-    client = redis.Redis.from_url(clean_redis)
     asked = {"mode": "search", "owner_id": LOCAL_OWNER, "text": "prune roses in spring", "limit": 5, "offset": 0}
     jobs = len(factories.all_jobs())
-    search.answer(asked, "bc:reply:a")
-    key, body = client.blpop(["bc:reply:a"], timeout=1) or (None, b"")
-    assert key is not None
-    assert garden.encode() in body
-    search.answer(asked | {"mode": "passages"}, "bc:reply:b")
-    (_, body) = client.blpop(["bc:reply:b"], timeout=1) or (None, b"")
-    value = json.loads(body)["value"]
-    assert (value["passages"][0]["conversation_id"], value["degraded"]) == (garden, None)
+    (hit, *_) = search.answer(asked)["results"]
+    assert hit["conversation_id"] == garden
+    told = search.answer(asked | {"mode": "passages"})
+    assert (told["passages"][0]["conversation_id"], told["degraded"]) == (garden, None)
     assert len(factories.all_jobs()) == jobs
-
-
-@pytest.mark.usefixtures("sqlite", "held")
-def test_a_worker_answers_with_its_error(clean_redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = redis.Redis.from_url(clean_redis)
-    asked = {"mode": "search", "owner_id": LOCAL_OWNER, "text": "x", "limit": 5, "offset": 0}
-    for error, words in ((Unavailable("No index."), b"No index."), (RuntimeError("/secret"), b"failed inside")):
-
-        def fail(*_: object, error: Exception = error) -> None:
-            raise error
-
-        monkeypatch.setattr(search, "find_conversations", fail)
-        search.answer(asked, "bc:reply:x")
-        body = client.lpop("bc:reply:x")
-        assert isinstance(body, bytes)
-        assert words in body
-        assert b"secret" not in body
 
 
 @pytest.mark.usefixtures("clean_redis", "settings")
 def test_retrieval_without_a_worker_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         search.retrieve(Retrieval(LOCAL_OWNER, "x", 5), 0.05)
-    assert queue.length("search") == 1
