@@ -20,7 +20,7 @@ _PAGE = 100
 
 _ABOUT = (
     "source", "native_id", "url", "title", "title_is_custom", "model", "is_archived", "is_locked", "created_at",
-    "updated_at", "imported_at",
+    "updated_at", "source_updated_at", "imported_at",
 )  # fmt: skip
 _SAID = (
     "native_id", "on_path", "role", "author_name", "content", "visibility", "model", "parts", "sources",

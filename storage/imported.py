@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Table, bindparam, exists, literal, or_, select, update
+from sqlalchemy import Table, bindparam, exists, func, literal, or_, select, update
 from sqlmodel import Session
 
 from storage import bulk
@@ -22,12 +23,14 @@ _files: Table = FileAttachment.__table__  # type: ignore[attr-defined]
 UpsertStatus = Literal["created", "updated", "unchanged", "skipped"]
 Columns = dict[str, Any]
 LOCKED = "the conversation is locked here, and the file has other messages; unlock it and import again"
-_COMPARED = ("role", "author_name", "content", "visibility", "model", "parts", "position", "on_path")
+OLDER = "the file is older than what is here"
+_COMPARED = ("role", "author_name", "content", "visibility", "model", "parts", "position", "on_path", "created_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
-    """What an import did to one conversation; `messages` counts rows added or changed; `reason`: why it was skipped."""
+    """What an import did to one conversation; `messages` counts rows added or changed; `reason`: why it was skipped,
+    or that the file is an older one."""
 
     status: UpsertStatus
     conversation_id: str
@@ -42,6 +45,7 @@ class _Known(NamedTuple):
     content_hash: str | None
     title_is_custom: bool
     is_locked: bool
+    source_updated_at: datetime | None
 
 
 _KNOWN = (
@@ -61,8 +65,8 @@ def upsert(session: Session, owner_id: str, conversation: Columns, messages: lis
 
     `conversation` holds Conversation columns (source, native_id, title, content_hash, …), `messages` Message columns
     with `parent_native_id` in place of `parent_id`, parents before children. What was said here since is kept, and so
-    is a title a person gave. Messages the source no longer has stay, off the shown path. A locked conversation takes
-    no other messages than it has.
+    is a title a person gave. Messages the source no longer has stay, off the shown path; so do those that only an older
+    file has, and nothing else is taken from that. A locked conversation takes no other messages than it has.
     """
     return upsert_all(session, owner_id, [(conversation, messages)])[0]
 
@@ -76,7 +80,7 @@ def upsert_all(session: Session, owner_id: str, found: Sequence[tuple[Columns, l
     for at, (conversation, messages) in enumerate(found):
         if (identity := _identity(conversation)) not in known:
             row = {"id": new_id(), "owner_id": owner_id, "imported_at": now, **conversation}
-            known[identity] = _Known(*(row.get(name, False) for name in _Known._fields))
+            known[identity] = _Known._make(row.get(name) for name in _Known._fields)
             fresh.append((row, messages))
             done[at] = Upserted("created", row["id"], len(messages))
     bulk.insert(session, _conversations, (row for row, _ in fresh))
@@ -86,9 +90,12 @@ def upsert_all(session: Session, owner_id: str, found: Sequence[tuple[Columns, l
             identity = _identity(conversation)
             here = known[identity]
             done[at] = _update(session, here, conversation, messages)
-            if done[at].status == "updated":
-                is_custom = here.title_is_custom or conversation.get("title_is_custom", False)
-                known[identity] = here._replace(content_hash=conversation["content_hash"], title_is_custom=is_custom)
+            if done[at].status == "updated" and not _is_older(conversation, here):
+                known[identity] = here._replace(
+                    content_hash=conversation["content_hash"],
+                    title_is_custom=here.title_is_custom or conversation.get("title_is_custom", False),
+                    source_updated_at=conversation.get("source_updated_at") or here.source_updated_at,
+                )
     return [done[at] for at in range(len(found))]
 
 
@@ -121,23 +128,43 @@ def _rows(conversation_id: str, messages: list[Columns], ids: dict[str, str]) ->
 def _update(session: Session, known: _Known, conversation: Columns, messages: list[Columns]) -> Upserted:
     if known.content_hash == conversation["content_hash"]:
         return Upserted("unchanged", known.id, 0)
+    is_older = _is_older(conversation, known)
     with session.begin_nested() if known.is_locked else nullcontext() as tried:
-        changed = _merge_messages(session, known.id, messages)
+        changed = (_add_missing if is_older else _merge_messages)(session, known.id, messages)
         if tried is not None and changed:
             tried.rollback()
             return Upserted("skipped", known.id, 0, LOCKED)
+    version = _conversations.c.content_version + int(changed > 0)
+    if is_older:
+        session.execute(update(_conversations).where(_conversations.c.id == known.id).values(content_version=version))
+        return Upserted("updated" if changed else "unchanged", known.id, changed, OLDER)
     kept = {"is_locked", "updated_at" if known.is_locked else ""}
     kept |= {"title", "title_is_custom"} if known.title_is_custom else set()
+    kept |= set() if conversation.get("source_updated_at") else {"source_updated_at"}
     values = {key: value for key, value in conversation.items() if key not in kept}
     if "has_attachments" in values:  # of what the source knows; files may have been added here
         own = exists().where(_files.c.conversation_id == known.id)
         values["has_attachments"] = or_(literal(bool(values["has_attachments"])), own)
     session.execute(
-        update(_conversations)
-        .where(_conversations.c.id == known.id)
-        .values(**values, content_version=_conversations.c.content_version + int(changed > 0))
+        update(_conversations).where(_conversations.c.id == known.id).values(**values, content_version=version)
     )
     return Upserted("updated", known.id, changed)
+
+
+def _is_older(conversation: Columns, known: _Known) -> bool:
+    changed, here = conversation.get("source_updated_at"), known.source_updated_at
+    return changed is not None and here is not None and changed < here
+
+
+def _add_missing(session: Session, conversation_id: str, messages: list[Columns]) -> int:
+    """Beside the shown path, and behind all that is here, so that parents still come before children."""
+    here = (_messages.c.conversation_id == conversation_id,)
+    ids = {row.native_id: row.id for row in session.execute(select(_messages.c.native_id, _messages.c.id).where(*here))}
+    behind = session.execute(select(func.max(_messages.c.position)).where(*here)).scalar() or 0
+    missing = [message for message in messages if message["native_id"] not in ids]
+    beside = [message | {"on_path": False, "position": behind + place} for place, message in enumerate(missing, 1)]
+    bulk.insert(session, _messages, _rows(conversation_id, beside, ids))
+    return len(beside)
 
 
 def _merge_messages(session: Session, conversation_id: str, messages: list[dict[str, Any]]) -> int:

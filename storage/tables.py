@@ -98,6 +98,7 @@ class Conversation(SQLModel, table=True):
     rebuilt_version: int = 0  # the same in the index that is being built beside the one that serves
     created_at: datetime = _time(nullable=False)  # at the source
     updated_at: datetime = _time(nullable=False)
+    source_updated_at: datetime | None = _time()  # the same as the newest file that was imported has it, if it does
     imported_at: datetime | None = _time()
 
 

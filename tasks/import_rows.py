@@ -31,6 +31,7 @@ def columns(found: ImportedConversation) -> tuple[dict[str, Any], list[dict[str,
         "extra": found.metadata,
         "created_at": created,
         "updated_at": found.updated_at or created,
+        "source_updated_at": found.updated_at,
         **found.columns,
     }
     hashed = orjson.dumps(

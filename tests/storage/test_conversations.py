@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from config.errors import Conflict, NotFound
@@ -9,10 +11,10 @@ from storage import conversations, messages
 from storage.conversations import Upserted
 from storage.database import is_duplicate, reading, transaction
 from storage.filters import Filters
-from storage.imported import upsert_all
+from storage.imported import OLDER, upsert_all
 from storage.tables import LOCAL_OWNER, Conversation
 from tests import factories
-from tests.factories import imported, imported_conversation, imported_message
+from tests.factories import JANUARY, imported, imported_conversation, imported_message
 
 
 def upsert(conversation: dict[str, object], rows: list[dict[str, object]], owner_id: str = LOCAL_OWNER) -> Upserted:
@@ -116,6 +118,48 @@ def test_messages_the_source_no_longer_has_stay_off_the_path(database: str) -> N
     back = upsert(*imported(turns=("hello", "hi", "secret", "hush")))
     assert (back.status, back.messages) == ("updated", 2)
     assert factories.shown(done.conversation_id) == ["hello", "hi", "secret", "hush"]
+
+
+def test_an_older_file_takes_nothing_back(database: str) -> None:
+    march = JANUARY + timedelta(days=60)
+    now = {"title": "New", "updated_at": march, "source_updated_at": march}
+    done = upsert(*imported(turns=("hello", "hi", "and?", "so."), **now))
+    older = {"title": "Old", "source_updated_at": JANUARY}
+    again = upsert(*imported(turns=("hello", "hi there"), **older))
+    assert (again.status, again.messages, again.reason) == ("unchanged", 0, OLDER)
+    assert factories.shown(done.conversation_id) == ["hello", "hi", "and?", "so."]
+    assert (only().title, only().updated_at, only().content_version) == ("New", march, 1)
+    assert upsert(*imported(turns=("hello", "hi", "and?", "so."), **now)).status == "unchanged"
+
+
+def test_what_only_an_older_file_has_is_added_beside_the_shown_path(database: str) -> None:
+    march = JANUARY + timedelta(days=60)
+    newer = [imported_message("q", None, 0, "hello"), imported_message("a2", "q", 1, "again")]
+    older = [
+        imported_message("q", None, 0, "hello"),
+        imported_message("a1", "q", 1, "hi"),
+        imported_message("q1", "a1", 2, "and?"),
+    ]
+    done = upsert(imported_conversation("c", newer, source_updated_at=march), newer)
+    again = upsert(imported_conversation("c", older, source_updated_at=JANUARY), older)
+    assert (again.status, again.messages, again.reason) == ("updated", 2, OLDER)
+    assert factories.shown(done.conversation_id) == ["hello", "again"]
+    rows = {row.native_id: row for row in factories.all_messages(done.conversation_id)}
+    assert rows["q1"].parent_id == rows["a1"].id
+    assert rows["a1"].parent_id == rows["q"].id
+    assert [rows[name].position for name in ("q", "a2", "a1", "q1")] == [0, 1, 2, 3]
+    assert only().content_version == 2
+    assert upsert(imported_conversation("c", older, source_updated_at=JANUARY), older).status == "unchanged"
+
+
+def test_the_newest_of_one_file_wins_whatever_its_order(database: str) -> None:
+    march = JANUARY + timedelta(days=60)
+    new = imported(turns=("hello", "hi", "and?"), title="New", source_updated_at=march)
+    old = imported(turns=("hello", "hi"), title="Old", source_updated_at=JANUARY)
+    with transaction() as session:
+        done = upsert_all(session, LOCAL_OWNER, [old, new, old])
+    assert [one.status for one in done] == ["created", "updated", "unchanged"]
+    assert (only().title, factories.shown(only().id)) == ("New", ["hello", "hi", "and?"])
 
 
 def test_a_title_a_person_gave_is_kept(database: str) -> None:

@@ -22,6 +22,7 @@ from tasks import imports as task
 from tasks.base import bury_or_put_back, run_job
 from tasks.leases import Leases
 from tests import factories
+from tests.exports import JANUARY_2025 as JANUARY
 from tests.exports import chatgpt_conversation, chatgpt_json, chatgpt_zip, some_conversations
 from workers.importers import chatgpt
 from workers.importers.ports import ImportItem as FoundItem
@@ -136,6 +137,19 @@ def test_a_locked_conversation_is_skipped_until_it_is_unlocked() -> None:
     lock(conversation.id, False)
     assert counts(run(longer)) == {"updated": 1}
     assert texts() == {"a": ["Hello?", "Bye."]}
+
+
+def test_an_older_export_takes_nothing_back() -> None:
+    newer = chatgpt_json(
+        [chatgpt_conversation("a", "After", [("user", "Hello?"), ("assistant", "Bye.")], JANUARY + 99)]
+    )
+    run(newer)
+    job = run(chatgpt_json([chatgpt_conversation("a", "Before", [("user", "Hello?")], JANUARY)]))
+    assert counts(job) == {"unchanged": 1}
+    assert [row.reason for row in ledger(job.id)] == ["the file is older than what is here"]
+    assert texts() == {"a": ["Hello?", "Bye."]}
+    assert factories.all_conversations()[0].title == "After"
+    assert counts(run(newer)) == {"unchanged": 1}
 
 
 def lock(conversation_id: str, is_locked: bool) -> None:

@@ -73,7 +73,10 @@ class BackchannelImporter(JsonImporter):
             is_archived=about.get("is_archived") is True,
             metadata=an_object(about.get("metadata")),
             notes=notes,
-            columns={name: about.get(name) is True for name in _KEPT},
+            columns={
+                **{name: about.get(name) is True for name in _KEPT},
+                "source_updated_at": values.moment(about.get("source_updated_at")),
+            },
             belongings=_belongings(element, notes),
         )
 
