@@ -176,14 +176,24 @@ def print_failures(rows: list[Row]) -> None:
     bad = [row for row in rows if row.reason or row.failures]
     if bad:
         click.echo("\nFailed:")
+    repeated = _repeated([row.reason for row in bad if row.reason])
     for row in bad:
         if row.reason:
-            click.echo(f"  {row.file}: {printable(row.reason)}")
+            reason = next((row.reason.removesuffix(end) for end in repeated if row.reason.endswith(end)), row.reason)
+            click.echo(f"  {row.file}: {printable(reason)}")
         for item in row.failures[:FAILURES_SHOWN]:
             title = " ".join(printable(item["title"] or f"conversation {item['item_index'] + 1}").split())
             click.echo(f"  {row.file} › {title}: {printable(item['reason'] or 'no reason given')}")
         if len(row.failures) > FAILURES_SHOWN:
             click.echo(f"  … and {len(row.failures) - FAILURES_SHOWN:,} more of this file; --json lists them all.")
+    for end in repeated:
+        click.echo(f"\n{printable(end.strip())}")
+
+
+def _repeated(reasons: list[str]) -> list[str]:
+    """Last sentences that more than one reason has, such as the one that names all that can be imported."""
+    ends = Counter(" " + end for start, _, end in (reason.rpartition(". ") for reason in reasons) if start)
+    return [end for end, count in ends.items() if count > 1]
 
 
 def tell_skipped(skipped: list[Found]) -> None:

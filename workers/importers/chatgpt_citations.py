@@ -19,6 +19,7 @@ Json = dict[str, Any]
 # A marker that was cut off has no U+E201; it ends at the next space.
 _MARKER = re.compile("\ue200[^\ue200\ue201]*\ue201|\ue200[^\ue200\ue201\\s]*|【[^【】\n]{0,40}†[^【】\n]{0,80}】")
 _STRAY = re.compile("[\ue200-\ue206]")
+_ADDRESS = re.compile(r"https?://|turn\d+\w+\d+$")  # of a page, or of one among those that were found
 _MAX_LINKS = 20  # of one citation
 
 
@@ -86,13 +87,27 @@ def _is_marker(reference: Json) -> bool:
 
 
 def _shown(marker: str, reference: Json | None) -> str:
+    if written := _written_link(marker, reference):
+        return written
     if reference is None:
         return _entity_name(marker)
     links = [link(source["title"], source["url"]) for source in _distinct(_sources(reference))[:_MAX_LINKS]]
     if links:
         return f"({', '.join(links)})"
-    name = reference.get("name")
+    file = reference.get("metadata")
+    name = reference.get("name") or (file.get("name") or file.get("title") if isinstance(file, dict) else None)
     return _entity_name(marker) or (f"({one_line(name)})" if isinstance(name, str) and name else "")
+
+
+def _written_link(marker: str, reference: Json | None) -> str:
+    """`url` markers hold the words of the link and its address: they are part of the sentence."""
+    kind, *fields = marker.strip("\ue200\ue201").split("\ue202")
+    words = next((field for field in fields if not _ADDRESS.match(field)), "")
+    if kind != "url" or not words.strip():
+        return ""
+    addresses = [field for field in fields if field.startswith("http")]
+    addresses += [source["url"] for source in _sources(reference or {})]
+    return link(words, addresses[0] if addresses else "")
 
 
 def _entity_name(marker: str) -> str:

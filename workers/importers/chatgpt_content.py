@@ -27,6 +27,7 @@ class Rendered:
     visibility: Visibility | None = None
     unknown: str | None = None
     attachments: list[Json] = field(default_factory=list)
+    image_title: str = ""  # of a generated image whose prompt is not told
 
 
 def render(content: Any, metadata: Json) -> Rendered:
@@ -40,6 +41,7 @@ def render(content: Any, metadata: Json) -> Rendered:
     attachments = metadata.get("attachments")
     if attachments:
         rendered.attachments = _attachments(attachments)
+    rendered.image_title = _string(metadata, "image_gen_title")
     if content_type in ("text", "multimodal_text"):
         rendered.text = _parts(content, rendered)
     elif content_type in _BLOCKS:
@@ -93,7 +95,7 @@ def _image(part: Json, rendered: Rendered) -> str:
     prompt = dalle.get("prompt") if isinstance(dalle, dict) else None
     if isinstance(prompt, str) and prompt:
         attachment["prompt"] = prompt
-    label = one_line(str(attachment.get("prompt") or attachment.get("name") or ""))
+    label = one_line(str(attachment.get("prompt") or attachment.get("name") or rendered.image_title))
     return f"[image: {label}]" if label else "[image]"
 
 
@@ -189,6 +191,7 @@ _BLOCKS: dict[str, tuple[Visibility | None, Callable[[Json], str]]] = {
     "execution_output": ("tool", _output),
     "computer_output": ("tool", _any_text),
     "citable_code_output": ("tool", _output),
+    "tether_browsing_code": ("tool", _code),
     "tether_browsing_display": ("tool", _page),
     "sonic_webpage": ("tool", _page),
     "system_error": ("tool", _any_text),

@@ -9,6 +9,7 @@ from typing import Any
 from workers.importers import values
 from workers.importers.chatgpt_citations import resolve
 from workers.importers.chatgpt_content import Json, Rendered, render
+from workers.importers.chatgpt_documents import document
 from workers.importers.ports import ImportedConversation, ImportedMessage, ImportFailure, Visibility
 from workers.importers.tree import Parents, break_circles, latest_leaf, parents_first
 from workers.ports import Role
@@ -135,17 +136,18 @@ def _message(key: str, parent: str | None, raw: Any, notes: Counter[str]) -> Imp
     if not isinstance(raw, dict):
         return None
     metadata = _object(raw.get("metadata"))
-    rendered = render(raw.get("content"), metadata)
+    beside = document(raw, metadata)
+    rendered, cited = beside or (render(raw.get("content"), metadata), metadata)
     if not rendered.text.strip() and not rendered.attachments and not rendered.unknown:
         return None
     author = _object(raw.get("author"))
-    role = _role(author.get("role"), notes)
+    role = "assistant" if beside else _role(author.get("role"), notes)
     if rendered.unknown:
         notes[f"content of the unknown type “{values.title(rendered.unknown)}”: only its text was kept"] += 1
     parts = _extras(raw, rendered)
     text = rendered.text
     if role == "assistant":
-        text, sources = resolve(text, metadata)
+        text, sources = resolve(text, cited)
         if sources:
             parts["citations"] = sources
     name, model = author.get("name"), metadata.get("model_slug")

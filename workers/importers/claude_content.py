@@ -8,6 +8,7 @@ from workers.importers import values
 from workers.importers.turns import Json, Notes, Turn, an_object, any_text, first_of, objects, text_or_none, unknown
 
 _IGNORED = ("token_budget",)  # says how much may still be said
+_OUTPUTS = "/mnt/user-data/outputs/"  # files written there are shown; elsewhere they are the tools' own
 
 
 def render(blocks: list[Any], turn: Turn, notes: Notes) -> None:
@@ -36,19 +37,29 @@ def render(blocks: list[Any], turn: Turn, notes: Notes) -> None:
         elif kind == "tool_result":
             failed = {"is_error": True} if block.get("is_error") is True else {}
             turn.result(_result(block.get("content"), turn, notes), block.get("name"), **failed)
-        elif kind == "voice_note":
-            turn.say(block.get("title"))
-            turn.say(block.get("text"))
-        elif kind in ("user_interjection", "error"):
-            turn.say(any_text(block.get("message")) or any_text(block))
         elif kind not in _IGNORED:
-            unknown(notes, kind)
-            turn.say(any_text(block, "thinking"))
+            _other(block, turn, notes)
+
+
+def _other(block: Json, turn: Turn, notes: Notes) -> None:
+    kind = block.get("type")
+    if kind == "voice_note":
+        turn.say(block.get("title"))
+        turn.say(block.get("text"))
+    elif kind == "image":
+        turn.say("[image]")
+        turn.attach(kind="image", mime_type=an_object(block.get("source")).get("media_type"))
+    elif kind in ("user_interjection", "error"):
+        turn.say(any_text(block.get("message")) or any_text(block))
+    else:
+        unknown(notes, kind)
+        turn.say(any_text(block, "thinking"))
 
 
 def _tool_use(name: Any, given: Any, turn: Turn) -> None:
     """An artifact is part of the answer a person saw; its later changes, and other tools, are not."""
-    shown = _artifact(given) if name == "artifacts" and isinstance(given, dict) else None
+    known = an_object(given)
+    shown = _artifact(known) if name == "artifacts" else _file(known) if name == "create_file" else None
     if shown:
         turn.say(shown)
     else:
@@ -70,6 +81,16 @@ def _artifact(given: Json) -> str | None:
     return f"**{title}**\n\n{values.fenced(content, language if language.isalnum() else '')}"
 
 
+def _file(given: Json) -> str | None:
+    """What artifacts are since late 2025: a file with a path."""
+    path, content = values.scalar(given.get("path")), given.get("file_text")
+    if not path.startswith(_OUTPUTS) or not isinstance(content, str) or not content.strip():
+        return None
+    suffix = path.rpartition("/")[2].rpartition(".")[2]
+    title = f"**{values.one_line(path.removeprefix(_OUTPUTS))}**"
+    return f"{title}\n\n{content if suffix == 'md' else values.fenced(content, suffix if suffix.isalnum() else '')}"
+
+
 def _result(content: Any, turn: Turn, notes: Notes) -> str:
     if isinstance(content, str):
         return content
@@ -84,6 +105,8 @@ def _result(content: Any, turn: Turn, notes: Notes) -> str:
             pieces.append(f"{heading}\n\n{any_text(item)}".strip())
         elif kind == "image":
             pieces.append("[image]")
+        elif kind == "local_resource":
+            pieces.append(f"[file: {values.one_line(any_text(item, 'name', 'file_path')) or 'unnamed'}]")
         else:
             unknown(notes, kind)
             pieces.append(any_text(item) or values.fenced(values.as_json(item), "json"))

@@ -11,6 +11,7 @@ from workers.importers import values
 from workers.importers.archive import Member
 from workers.importers.json_importer import JsonImporter
 from workers.importers.ports import ImportedConversation, ImportFailure
+from workers.importers.tree import Parents, break_circles, parents_first
 from workers.importers.turns import (
     Head,
     Json,
@@ -81,6 +82,8 @@ def deepseek_conversation(raw: Any) -> ImportedConversation | ImportFailure:
             turns.append(_turn(key, an_object(node.get("message")), values.native_id(node.get("parent")), notes))
         else:
             notes["a node is not an object and was skipped"] += 1
+    spoken = _spoken(mapping)
+    _take_turns(turns, {key for key, message in spoken if not message.get("fragments") and "role" not in message})
     head = Head(
         native_id=identifier,
         title=raw.get("title"),
@@ -92,6 +95,19 @@ def deepseek_conversation(raw: Any) -> ImportedConversation | ImportFailure:
         else None,
     )
     return conversation(SOURCE, head, turns, notes)
+
+
+def _take_turns(turns: list[Turn], unnamed: set[str]) -> None:
+    """The messages of early 2025 name no author: whatever stands below a question is an answer, and the reverse."""
+    if not unnamed:
+        return
+    known = {turn.native_id: turn for turn in turns if turn.native_id}
+    parents: Parents = {key: turn.parent if turn.parent in known else None for key, turn in known.items()}
+    break_circles(parents)
+    for key in parents_first(parents, lambda _, children: children):
+        above, turn = known.get(parents[key] or ""), known[key]
+        if key in unnamed and not turn.asides and (above is None or above.role != "user"):
+            turn.role, turn.model = "user", None
 
 
 def _turn(key: str, raw: Json, parent: str | None, notes: Notes) -> Turn:

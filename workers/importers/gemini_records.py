@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ SOURCE = "gemini"
 THREAD = re.compile(r"gemini\.google\.com/(?:u/\d+/)?(?:app|gem/[\w-]+)/([\w-]{6,64})", re.ASCII)
 PRODUCT = re.compile(r"gemini|bard", re.IGNORECASE)
 _ENGLISH = ("Prompted with: ", "Asked Gemini: ", "Asked Bard: ", "Prompted ", "Asked ", "Said ")
+_TOLD = re.compile(r"(?:Used (?:Gemini|Bard)\b|Gave feedback:).*")  # what the log notes down, and nobody said
 _MADE = ("Created ",)  # what Gemini did, rather than what it was asked
 _ATTACHED = re.compile(r"\s*Attached \d+ files?\.?\s*$")
 _FILES = ("attachedFiles", "imageFile", "audioFiles")
@@ -33,6 +35,7 @@ class Record:
     thread: str | None = None
     attachments: list[Json] = field(default_factory=list)
     subtitles: list[str] = field(default_factory=list)
+    pages: list[tuple[str, str]] = field(default_factory=list)  # address and title of what the answer cites
     unknown_zone: str | None = None
 
     @property
@@ -48,7 +51,9 @@ def json_record(raw: Any) -> Record | ImportFailure | None:
     thread = _thread(raw)
     if thread is None and not _is_ours(raw):
         return None
-    title, answer = any_text(raw.get("title")), _answer(raw.get("safeHtmlItem"))
+    title, answer = _exchange(raw)
+    if "userInteractions" in raw and not answer.strip():
+        return ImportFailure("a record of the activity log is of a form that is not known")
     if not title.strip() and not answer.strip():
         return ImportFailure("a record of the activity log has neither title nor answer")
     record = Record(title, values.moment(raw.get("time")), answer, thread)
@@ -90,15 +95,31 @@ def _is_ours(raw: Json) -> bool:
     return any(isinstance(label, str) and PRODUCT.search(label) for label in labels)
 
 
+def _exchange(raw: Json) -> tuple[str, str]:
+    """The prompt and the answer. Descriptions of the format also know both as details, by name and without markup."""
+    title, answer = any_text(raw.get("title")), _answer(raw.get("safeHtmlItem"))
+    for detail in objects(raw.get("details")):
+        said = detail.get("value")
+        if not isinstance(said, str) or not said.strip():
+            continue
+        if detail.get("name") == "Response":
+            answer = html.escape(said).replace("\n", "<br>")
+        else:
+            title = said
+    return title, answer
+
+
 def _answer(items: Any) -> str:
     answers = [any_text(item, "html", "htmlValue") for item in objects(items if isinstance(items, list) else [items])]
     return "\n".join(answers)
 
 
 def _subtitle(subtitle: Json, record: Record) -> None:
-    """Names of attached files stand there, with an address; and notices, without."""
-    name = any_text(subtitle, "name")
-    if subtitle.get("url") and name:
+    """Names of attached files stand there, with an address that is none; pages the answer cites; and notices."""
+    name, url = any_text(subtitle, "name"), subtitle.get("url")
+    if isinstance(url, str) and url.startswith(("http://", "https://")):
+        record.pages.append((url, name))
+    elif url and name:
         record.attachments.append({"name": name.lstrip("-\xa0 ")[:500]})
     elif name and not _ATTACHED.fullmatch(name):
         record.subtitles.append(name)
@@ -129,7 +150,7 @@ def as_conversation(records: list[Record], prefixes: tuple[str, ...]) -> Importe
     turns = [turn for record in records for turn in _turns(record, prefixes, notes)]
     head = Head(
         native_id=thread or first.key,
-        title=None,
+        title=None if any(turn.role == "user" and turn.shown for turn in turns) else first.title,
         begun=first.when.isoformat() if first.when else None,
         url=f"https://gemini.google.com/app/{thread}" if thread else None,
     )
@@ -139,7 +160,8 @@ def as_conversation(records: list[Record], prefixes: tuple[str, ...]) -> Importe
 def _turns(record: Record, prefixes: tuple[str, ...], notes: Notes) -> list[Turn]:
     made, key = record.title.startswith(_MADE), record.key
     prompt = Turn(f"{key}:asked", PREVIOUS, "assistant" if made else "user", created_at=record.when)
-    text = record.title
+    is_told = not record.answer.strip() and _TOLD.fullmatch(record.title) is not None
+    text = "" if is_told else record.title
     prefix = next((prefix for prefix in prefixes if text.startswith(prefix)), "")
     prompt.say(_ATTACHED.sub("", text[len(prefix) :]) if prefix else text)
     for attachment in record.attachments:
@@ -148,6 +170,8 @@ def _turns(record: Record, prefixes: tuple[str, ...], notes: Notes) -> list[Turn
         prompt.say(subtitle)
     answer = Turn(f"{key}:answer", PREVIOUS, "assistant", created_at=record.when)
     answer.say(markdown(record.answer))
+    for url, title in record.pages:
+        answer.cite(url, title)
     if record.unknown_zone:
         notes[f"the time zone “{values.title(record.unknown_zone)}” is not known; its times were taken as UTC"] += 1
     return [prompt, answer]

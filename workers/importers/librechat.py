@@ -26,6 +26,7 @@ from workers.importers.turns import (
 SOURCE = "librechat"
 
 _NO_PARENT = "00000000-0000-0000-0000-000000000000"
+_THINKING, _END = ":::thinking\n", "\n:::"  # how a text held reasoning before messages had parts
 
 
 class LibreChatImporter(JsonImporter):
@@ -105,7 +106,7 @@ def _turn(raw: Json, above: str | None, notes: Notes) -> Turn:
     for part in raw["content"] if isinstance(raw.get("content"), list) else []:
         _part(part, turn, notes)
     if not turn.shown and not turn.asides:
-        turn.say(raw.get("text"))
+        _say(raw.get("text"), turn)
     for file in [*objects(raw.get("files")), *objects(raw.get("attachments"))]:
         turn.attach(
             id=values.native_id(file.get("file_id")),
@@ -117,6 +118,14 @@ def _turn(raw: Json, above: str | None, notes: Notes) -> Turn:
         if raw.get(key) is True:
             turn.parts["status"] = key
     return turn
+
+
+def _say(text: Any, turn: Turn) -> None:
+    if isinstance(text, str) and text.startswith(_THINKING) and _END in text:
+        thought, _, text = text.removeprefix(_THINKING).partition(_END)
+        turn.think(thought)
+        text = text.lstrip()
+    turn.say(text)
 
 
 def _part(part: Any, turn: Turn, notes: Notes) -> None:

@@ -112,3 +112,26 @@ def test_anything_resolves_to_text_without_markers(text: str, references: Any, c
     found, sources = resolve(text, {"content_references": references, "citations": citations})
     assert isinstance(sources, list)
     assert sources or references or citations or "\ue200" not in found
+
+
+def test_a_link_keeps_the_words_it_was_written_with() -> None:
+    marker = "\ue200url\ue202the guide\ue202https://b.example/guide\ue201"
+    assert resolve(f"See {marker}.", {})[0] == "See [the guide](https://b.example/guide)."
+    page = {"matched_text": marker, "title": "Guide | B", "url": "https://b.example/guide?utm_source=x"}
+    text, sources = resolve(f"See {marker}.", {"content_references": [page]})
+    assert text == "See [the guide](https://b.example/guide)."
+    assert sources == [{"title": "Guide | B", "url": "https://b.example/guide?utm_source=x"}]
+
+
+def test_a_link_to_a_page_that_was_found() -> None:
+    marker = "\ue200url\ue202the guide\ue202turn0search1\ue201"
+    assert resolve(f"See {marker}.", {"content_references": [reference(marker)]})[0] == (
+        "See [the guide](https://example.org/a)."
+    )
+    assert resolve(f"See {marker}.", {})[0] == "See the guide."
+
+
+def test_a_file_that_is_cited_is_named() -> None:
+    text = "It is 42【4:0†source】."
+    cited = {"start_ix": 8, "end_ix": 20, "metadata": {"type": "file", "name": "air.csv"}}
+    assert resolve(text, {"citations": [cited]}) == ("It is 42 (air.csv).", [])

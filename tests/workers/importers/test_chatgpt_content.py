@@ -33,6 +33,7 @@ from workers.importers.chatgpt_content import render
         ({"content_type": "system_error", "name": "Timeout", "text": "too slow"}, "too slow", "tool"),
         ({"content_type": "computer_output", "screenshot": {}}, "", "tool"),
         ({"content_type": "citable_code_output", "output_str": "1"}, "```\n1\n```", "tool"),
+        ({"content_type": "tether_browsing_code", "text": "click(3)"}, "```\nclick(3)\n```", "tool"),
         (
             {"content_type": "thoughts", "thoughts": [{"summary": "Think", "content": "hm"}, {"content": "so"}, None]},
             "**Think**\n\nhm\n\nso",
@@ -109,6 +110,11 @@ def test_generated_pictures_show_their_prompt() -> None:
     rendered = render({"content_type": "multimodal_text", "parts": [pointer]}, {})
     assert rendered.text == "[image: a cat in space]"
     assert rendered.attachments == [{"id": "file_2", "kind": "image", "prompt": "a cat\nin space"}]
+
+
+def test_generated_pictures_without_a_prompt_show_their_title() -> None:
+    content = {"content_type": "multimodal_text", "parts": [{"content_type": "image_asset_pointer"}]}
+    assert render(content, {"image_gen_title": "A cat"}).text == "[image: A cat]"
 
 
 def test_spoken_messages() -> None:

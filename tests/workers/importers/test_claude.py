@@ -143,6 +143,35 @@ def test_artifacts_are_part_of_the_answer_and_their_changes_are_not() -> None:
     assert kinds(found)[0] == ("assistant", "tool")
 
 
+def test_files_made_for_the_person_are_part_of_the_answer_and_others_are_not() -> None:
+    def create(path: Any, text: Any) -> Any:
+        return {"type": "tool_use", "name": "create_file", "input": {"path": path, "file_text": text}}
+
+    outputs = "/mnt/user-data/outputs"
+    shown_there = {"type": "local_resource", "file_path": f"{outputs}/sums.py", "name": "sums.py"}
+    content = [
+        create(f"{outputs}/sums.py", "print(1)\n"),
+        {"type": "tool_result", "name": "present_files", "content": [shown_there]},
+        create(f"{outputs}/notes/plan.md", "# Plan"),
+        create("/home/claude/draft.py", "draft"),
+        create(f"{outputs}/empty.py", " "),
+        create(7, ["x"]),
+    ]
+    found = one(claude_message("a", "assistant", content=content))
+    assert shown(found) == [("assistant", "**sums.py**\n\n```py\nprint(1)\n```\n\n**notes/plan.md**\n\n# Plan")]
+    assert [message.author_name for message in path(found)[:-1]] == ["present_files", *["create_file"] * 3]
+    assert path(found)[0].content == "[file: sums.py]"
+    assert not found.notes
+
+
+def test_a_picture_alone_is_a_message() -> None:
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    found = one(claude_message("q", "human", "", content=[picture]), claude_message("a", "assistant", "I see."))
+    assert shown(found) == [("user", "[image]"), ("assistant", "I see.")]
+    assert path(found)[0].parts["attachments"] == [{"kind": "image", "mime_type": "image/png"}]
+    assert not found.notes
+
+
 @pytest.mark.parametrize("content", [[], None, [{"type": "text", "text": ""}], [{"type": "token_budget"}], "missing"])
 def test_the_plain_text_serves_where_there_are_no_blocks(content: Any) -> None:
     message = claude_message("a", "human", "plain", content=content) | {"content": content}

@@ -8,7 +8,8 @@ import pytest
 
 from tests.exports import Json, zip_of
 from tests.exports.local import as_json
-from tests.workers.importers.reading import assert_resumes, kinds, only, path, shown
+from tests.workers.importers.reading import assert_resumes, check, kinds, only, path, shown
+from workers.importers.deepseek import deepseek_conversation as convert
 
 
 def message(*fragments: tuple[str, Any], minute: int = 0, **more: Any) -> Json:
@@ -74,3 +75,29 @@ def test_the_older_form() -> None:
     said = {"role": "ASSISTANT", "content": "A", "reasoning_content": "Hm.", "inserted_at": "2025-02-01T10:01:00Z"}
     found = only(as_json(exported({"1": (None, asked), "2": ("1", said)})), "deepseek")
     assert shown(found) == [("user", "Q"), ("assistant", "A")]
+
+
+def test_the_oldest_form_names_no_author() -> None:
+    def bare(text: str | None, thought: str | None = None) -> Json:
+        return {"content": text, "reasoning_content": thought, "model": "m", "inserted_at": "2025-02-01T10:00:00Z"}
+
+    nodes = {
+        "4": ("3", bare("A2")),
+        "root": (None, None),
+        "1": ("root", bare("Q1")),
+        "2": ("1", bare("A1", "Hm.")),
+        "5": ("1", bare("A1 again")),
+        "3": ("2", bare("Q2")),
+    }
+    found = only(as_json(exported(nodes)), "deepseek")
+    roles = {m.content: (m.role, m.model) for m in found.messages if m.visibility == "visible"}
+    asked, said = ("user", None), ("assistant", "m")
+    assert roles == {"Q1": asked, "A1": said, "A1 again": said, "Q2": asked, "A2": said}
+
+
+def test_authors_of_a_long_and_of_an_endless_chain() -> None:
+    nodes = {str(n): (str(n - 1), {"content": str(n)}) for n in range(5_000)}
+    found = check(convert(exported(nodes)[0]))
+    assert [m.role for m in found.messages] == ["user", "assistant"] * 2_500
+    circle = exported({"a": ("b", {"content": "A"}), "b": ("a", {"content": "B"})})
+    assert sorted(m.role for m in check(convert(circle[0])).messages) == ["assistant", "user"]

@@ -72,6 +72,19 @@ def test_content_parts() -> None:
     assert found.notes == ["content of the unknown type “odd”: only its text was kept"]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (":::thinking\nHm.\n:::\n\nSo.", [("reasoning", "Hm."), ("visible", "So.")]),
+        (":::thinking\nnever closed", [("visible", ":::thinking\nnever closed")]),
+        ("Say :::thinking\nx\n:::", [("visible", "Say :::thinking\nx\n:::")]),
+    ],
+)
+def test_reasoning_that_stands_in_the_text(text: str, expected: list[tuple[str, str]]) -> None:
+    found = one(librechat_message("a", text, isCreatedByUser=False))
+    assert [(message.visibility, message.content) for message in path(found)] == expected
+
+
 def test_an_empty_export_and_one_without_messages() -> None:
     (item,) = read(as_json(librechat_export("c", [])), SOURCE)
     assert check(item.found).notes == ["the conversation holds no messages"]
