@@ -20,8 +20,8 @@ from benchmarks.report import Table
 
 # In this order; each is one file beside this one.
 SECTIONS = (
-    *("accept", "ledger", "latency", "talkers", "mixed", "streaming", "imports", "embedding"),
-    *("search", "retrieval", "voice", "hearing"),
+    *("accept", "ledger", "latency", "talkers", "mixed", "streaming", "imports", "memory"),
+    *("embedding", "search", "retrieval", "voice", "hearing"),
 )
 
 

@@ -112,14 +112,14 @@ def _import_twice(folder: Path, export: Path, conversations: int) -> tuple[_Once
 
 
 def _import(house: House, web: Web, export: Path) -> _Once:
-    rows = _rows(house)
+    rows = rows_of(house)
     with PeakRss(house.children["background"].pid) as memory:
         job = web.wait_for(web.upload("/api/imports", export)["id"], LIMIT_S)
         time.sleep(0.05)
-    return _Once(job["run_ms"] / 1000, memory.before, memory.peak, _rows(house) - rows)
+    return _Once(job["run_ms"] / 1000, memory.before, memory.peak, rows_of(house) - rows)
 
 
-def _rows(house: House) -> int:
+def rows_of(house: House) -> int:
     """Conversations and messages; the ledger's row per conversation comes on top each time."""
     counts = house.sql("SELECT (SELECT count(*) FROM conversation), (SELECT count(*) FROM message)")[0]
     return sum(int(str(count)) for count in counts)

@@ -15,14 +15,16 @@ from typing import Any
 
 from cli.files import write_atomically
 
-SUFFIXES = frozenset({".json", ".jsonl", ".zip", ".html", ".htm", ".db", ".sqlite", ".sqlite3"})
+SUFFIXES = frozenset({".json", ".jsonl", ".zip", ".html", ".htm", ".mhtml", ".mht", ".db", ".sqlite", ".sqlite3"})
 # What lies beside the conversations in an unpacked export and holds none itself.
 COMPANIONS = frozenset({
     "chat.html", "conversation_asset_file_names.json", "export_manifest.json", "group_chats.json", "memories.json",
-    "message_feedback.json", "model_comparisons.json", "projects.json", "shared_conversations.json", "shopping.json",
-    "sora.json", "user.json", "user_settings.json", "users.json",
+    "message_feedback.json", "model_comparisons.json", "prod-mc-auth-mgmt-api.json", "prod-mc-billing.json",
+    "projects", "projects.json", "shared_conversations.json", "shopping.json", "sora.json", "user.json",
+    "user_settings.json", "users.json",
 })  # fmt: skip
-_CONVERSATIONS = re.compile(r"conversations(-\d+)?\.json")
+_CONVERSATIONS = re.compile(r"conversations(-\d+)?\.json|prod-grok-backend\.json")
+_BESIDE = "part of an unpacked export that holds no conversations"
 _HASHED_AT_ONCE = 1 << 20
 
 
@@ -58,13 +60,14 @@ def _walk(folder: Path) -> Iterator[Found]:
 
     for parent, folders, names in os.walk(folder, onerror=refused):
         at = Path(parent)
-        for name in folders:
-            if _is_hidden(name):
-                yield Found(at / name, "hidden")
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        unpacked = any(_CONVERSATIONS.fullmatch(name) for name in names)
+        beside = COMPANIONS if any(_CONVERSATIONS.fullmatch(name) for name in names) else frozenset()
+        left_out = {
+            name: "hidden" if _is_hidden(name) else _BESIDE for name in folders if _is_hidden(name) or name in beside
+        }
+        yield from (Found(at / name, why) for name, why in left_out.items())
+        folders[:] = sorted(set(folders) - left_out.keys())
         for name in sorted(names):
-            yield Found(at / name, _why_not(at / name, unpacked))
+            yield Found(at / name, _BESIDE if name in beside else _why_not(at / name, folder))
     yield from unreadable
 
 
@@ -72,14 +75,16 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _why_not(path: Path, unpacked: bool) -> str | None:
+def _why_not(path: Path, folder: Path) -> str | None:
     if _is_hidden(path.name):
         return "hidden"
-    if unpacked and path.name in COMPANIONS:
-        return "part of an unpacked export that holds no conversations"
     if path.suffix.lower() not in SUFFIXES:
         return "of another kind"
-    return None if path.is_file() else "not a regular file"
+    if not path.is_file():
+        return "not a regular file"
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        return "a link that leads out of the folder; given by its name it is imported"
+    return None
 
 
 def digest_of(path: Path, on_bytes: Callable[[int], None]) -> str:

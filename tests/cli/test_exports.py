@@ -12,11 +12,13 @@ from cli.exports import Memory, find
 
 def test_which_files_of_a_folder(tmp_path: Path) -> None:
     names = [
-        "a.json", "b.ZIP", "chat.html", "llm/logs.db", "picture.png", ".hidden.json", "__MACOSX/a.json", ".git/b.json",
+        "a.json", "b.ZIP", "chat.html", "llm/logs.db", "page.MHTML", "picture.png", ".hidden.json",
+        "__MACOSX/a.json", ".git/b.json",
         "unpacked/conversations-000.json", "unpacked/conversations.json", "unpacked/user.json", "unpacked/chat.html",
+        "unpacked/projects/a.json", "projects/a.json", "grok/prod-grok-backend.json", "grok/prod-mc-billing.json",
     ]  # fmt: skip
     for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     (tmp_path / "again.json").symlink_to(tmp_path / "a.json")
     (tmp_path / "dangling.json").symlink_to(tmp_path / "nothing")
@@ -26,14 +28,29 @@ def test_which_files_of_a_folder(tmp_path: Path) -> None:
         "a.json",
         "b.ZIP",
         "chat.html",
+        "grok/prod-grok-backend.json",
         "llm/logs.db",
+        "page.MHTML",
         "picture.png",
+        "projects/a.json",
         "unpacked/conversations-000.json",
         "unpacked/conversations.json",
     ]
     why = {str(one.path.relative_to(tmp_path)): one.why for one in found if one.why}
     assert why.pop("dangling.json") == "not a regular file"
-    assert set(why) == {".hidden.json", "__MACOSX", ".git", "unpacked/chat.html", "unpacked/user.json"}
+    unpacked = {"unpacked/chat.html", "unpacked/projects", "unpacked/user.json", "grok/prod-mc-billing.json"}
+    assert set(why) == {".hidden.json", "__MACOSX", ".git"} | unpacked
+
+
+def test_a_link_that_leads_out_of_the_folder_is_followed_only_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "secret.json").touch()
+    link = tmp_path / "folder" / "link.json"
+    link.symlink_to(tmp_path / "secret.json")
+    (found,) = find([tmp_path / "folder"])
+    assert (found.path, found.failed) == (link, False)
+    assert "leads out" in (found.why or "")
+    assert find([link])[0].why is None
 
 
 def test_memory_survives_damage_and_a_folder_it_may_not_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -101,6 +101,24 @@ def test_it_goes_on_after_a_failure(stand_in: StandIn, run: Run, tmp_path: Path)
     assert import_rows(result.stdout)[1]["error"] == "The file is JSON, but no export."
 
 
+def test_what_several_failures_end_with_is_told_once(stand_in: StandIn, run: Run, tmp_path: Path) -> None:
+    messages = ["A picture. Accepted are zips.", "A page. Accepted are zips.", "Cut short.", "Cut short."]
+    files = [tmp_path / f"{number}.json" for number in range(4)]
+    for file in files:
+        file.write_text(file.name)
+    stand_in.scripts = [[UNREADABLE | {"message": message}] for message in messages]
+    result = run("import", *files)
+    told = result.stdout.partition("Failed:\n")[2]
+    assert told.splitlines() == [
+        f"  {files[0]}: A picture.",
+        f"  {files[1]}: A page.",
+        f"  {files[2]}: Cut short.",
+        f"  {files[3]}: Cut short.",
+        "",
+        "Accepted are zips.",
+    ]
+
+
 def test_a_folder_of_hundreds_keeps_few_jobs_in_flight(stand_in: StandIn, run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()

@@ -106,7 +106,7 @@ CREATE TABLE tool_calls (id INTEGER PRIMARY KEY, response_id TEXT, tool_id INTEG
 CREATE TABLE tool_results (id INTEGER PRIMARY KEY, response_id TEXT, tool_id INTEGER, name TEXT, output TEXT,
     tool_call_id TEXT);
 """
-_NEW = """
+LLM_THREADS = """
 CREATE TABLE threads (id TEXT PRIMARY KEY, name TEXT, tip_message_hash TEXT, forked_from TEXT, datetime_utc TEXT);
 CREATE TABLE turns (id TEXT PRIMARY KEY, thread_id TEXT, parent_message_hash TEXT, tip_message_hash TEXT, model TEXT,
     datetime_utc TEXT);
@@ -120,7 +120,7 @@ def llm_logs(path: Path, rows: dict[str, list[Json]], schema: str = "both", scri
     """A logs.db with these rows; `script` is run last, for what no llm would write."""
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript((LLM_TABLES if schema != "new" else "") + (_NEW if schema != "old" else ""))
+        connection.executescript((LLM_TABLES if schema != "new" else "") + (LLM_THREADS if schema != "old" else ""))
         for table, found in rows.items():
             for row in found:
                 names = ", ".join(f'"{name}"' for name in row)

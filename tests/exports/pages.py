@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Sequence
+import quopri
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.exports import Json, chatgpt_message
@@ -133,3 +135,62 @@ def flight_page(*rows: str, title: str, url: str | None, pieces: int = 3) -> byt
     cut = [stream[at : at + size] for at in range(0, len(stream), size)]
     pushed = "".join(f"<script>self.__next_f.push({json.dumps([1, piece])})</script>" for piece in cut)
     return saved_page(f"<script>self.__next_f.push([0])</script>{pushed}", title, url)
+
+
+# --- ChatGPT, as a browser shows it ---
+
+
+def chatgpt_asked(text: str, id: str = "asked") -> str:
+    return (
+        '<article data-turn="user"><h5 class="sr-only">You said:</h5><div class="text-base">'
+        f'<div data-message-author-role="user" data-message-id="{id}" class="min-h-8 flex items-end">'
+        f'<div class="user-message-bubble-color"><div class="whitespace-pre-wrap">{text}</div></div></div></div>'
+        "</article>"
+    )
+
+
+def chatgpt_said(inside: str, id: str = "said") -> str:
+    return (
+        '<article data-turn="assistant"><h6 class="sr-only">ChatGPT said:</h6><div class="text-base">'
+        f'<div data-message-author-role="assistant" data-message-id="{id}" class="min-h-8"><div class="flex w-full">'
+        f'<div class="markdown prose w-full break-words">{inside}</div></div></div></div>'
+        '<div class="flex"><button aria-label="Copy">Copy</button></div></article>'
+    )
+
+
+def chatgpt_page(*messages: str, title: str = "ChatGPT - Roses", url: str | None = URL) -> bytes:
+    return saved_page(f"<main>{''.join(messages)}</main>", title, url)
+
+
+# --- the same in a single file ---
+
+BOUNDARY = "----MultipartBoundary--kQ2mCb0dZ1xYl7bW3Tn9VhRj5uEoSaGpXfLiDwNq----"
+_WRITTEN: dict[str, Callable[[bytes], bytes]] = {
+    "quoted-printable": lambda data: quopri.encodestring(data).replace(b"\n", b"\r\n"),
+    "base64": lambda data: base64.encodebytes(data).replace(b"\n", b"\r\n"),
+    "binary": lambda data: data,
+}
+STYLE = b'@charset "utf-8";\r\n--not-a-boundary\r\n.a { color: red }'
+
+
+def mhtml_part(data: bytes, kind: str, encoding: str = "quoted-printable", more: str = "") -> bytes:
+    head = f"Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n{more}\r\n"
+    return head.encode() + _WRITTEN[encoding](data)
+
+
+def mhtml(*parts: bytes, url: str | None = None, kind: str = "multipart/related") -> bytes:
+    """As Chrome and Edge write a “Webpage, single file”; `url` is where it was saved from."""
+    where = f"Snapshot-Content-Location: {url}\r\n" if url else ""
+    head = (
+        f"From: <Saved by Blink>\r\n{where}Subject: =?utf-8?Q?Roses?=\r\nDate: Tue, 4 Mar 2025 10:00:00 -0000\r\n"
+        f'MIME-Version: 1.0\r\nContent-Type: {kind};\r\n\ttype="text/html";\r\n\tboundary="{BOUNDARY}"\r\n\r\n\r\n'
+    )
+    return head.encode() + b"".join(b"--%b\r\n%b\r\n" % (BOUNDARY.encode(), part) for part in parts) + _LAST
+
+
+_LAST = f"--{BOUNDARY}--\r\n".encode()
+
+
+def single_file(page: bytes, url: str | None = None, encoding: str = "quoted-printable") -> bytes:
+    """With a stylesheet behind the page."""
+    return mhtml(mhtml_part(page, "text/html", encoding), mhtml_part(STYLE, "text/css"), url=url)

@@ -19,6 +19,10 @@ from tests.exports.local import as_json, librechat_export, llm_logs, llm_respons
 from tests.exports.pages import (
     CLAUDE_URL,
     GROK_URL,
+    URL,
+    chatgpt_asked,
+    chatgpt_page,
+    chatgpt_said,
     claude_asked,
     claude_page,
     claude_said,
@@ -27,6 +31,7 @@ from tests.exports.pages import (
     new_page,
     routed,
     shared_data,
+    single_file,
     turbo_stream,
 )
 from tests.standins.share_host import share_host
@@ -45,6 +50,7 @@ def exports(tmp_path: Path) -> dict[str, list[bytes]]:
         "claude": [
             claude_zip([claude_conversation("c")], {"projects.json": b"[" + b" " * 100 + b"]"}),
             claude_page(claude_asked("Hello?"), claude_said("Hello.")),
+            single_file(claude_page(claude_asked("Hello?"), claude_said("Hello."), url=None), CLAUDE_URL[:-1] + "f"),
         ],
         "grok": [
             grok_zip([grok_conversation("c")]),
@@ -55,7 +61,10 @@ def exports(tmp_path: Path) -> dict[str, list[bytes]]:
         "deepseek": [as_json([{"id": "c", "title": "T", "mapping": mapping}])],
         "llm": [llm_logs(tmp_path / "logs.db", {"responses": responses})],
         "gemini": [as_json([gemini_record("Prompted Hello?")]), page],
-        "chatgpt": [new_page(turbo_stream(routed(shared_data())))],
+        "chatgpt": [
+            new_page(turbo_stream(routed(shared_data()))),
+            single_file(chatgpt_page(chatgpt_asked("Hello?"), chatgpt_said("Hello."), url=None), f"{URL[:-1]}2"),
+        ],
     }
 
 

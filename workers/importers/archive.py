@@ -157,8 +157,8 @@ class _ShortReads(io.RawIOBase):
 
 
 def _member(entry: zipfile.ZipInfo) -> Member | None:
-    """None for folders and for what macOS adds to the zips it makes."""
+    """None for folders, for what has no name and for what macOS adds to the zips it makes."""
     parts = [part for part in entry.filename.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    if entry.is_dir() or not parts or "__MACOSX" in parts or parts[-1].startswith("._"):
+    if not parts or entry.is_dir() or "__MACOSX" in parts or parts[-1].startswith("._"):
         return None
     return Member("/".join(parts[:-1]), parts[-1], entry.file_size, entry)

@@ -6,10 +6,12 @@ import re
 
 _MARK = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 _OPENER = {"}": "{", "]": "["}
+MAX_DEPTH = 1_000_000  # brackets that are open; a file can be nothing but these
 
 
 class Brackets:
-    """Counts the brackets outside strings, from the first one on; takes its text in pieces of any size."""
+    """Counts the brackets outside strings, from the first one on; takes its text in pieces of any size. Nested deeper
+    than MAX_DEPTH, a value has no end."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
@@ -20,6 +22,8 @@ class Brackets:
         """The position behind the bracket that closes the first one; None if this piece does not hold it."""
         start += self._escaped
         self._escaped = False
+        if len(self._open) > MAX_DEPTH:
+            return None
         for match in _MARK.finditer(text, start):
             mark = match.group()
             if mark == '"':
@@ -30,6 +34,8 @@ class Brackets:
                 continue
             elif mark in "{[":
                 self._open.append(mark)
+                if len(self._open) > MAX_DEPTH:
+                    return None
             elif self._closes(mark):
                 return match.end()
         return None

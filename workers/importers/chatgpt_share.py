@@ -1,61 +1,57 @@
-"""A saved page of a ChatGPT share link, older (`__NEXT_DATA__`) or newer (a turbo-stream in script elements)."""
+"""A saved page of a ChatGPT share link: its data, older (`__NEXT_DATA__`) or newer (a turbo-stream in script elements),
+else the messages it shows."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Sequence
+from typing import Any
 
 from workers.importers.chatgpt_conversation import SOURCE, conversation
 from workers.importers.json_stream import storable
-from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
+from workers.importers.page_messages import Attributes, Kind
+from workers.importers.ports import ImportedConversation, ImportFailure
+from workers.importers.share_page import SharePageImporter
 from workers.importers.turbo_stream import decode
 from workers.importers.turns import Json, an_object, objects
-from workers.importers.web_page import page_text
 
 _NEXT = re.compile(r'<script[^>]{0,300}\bid="__NEXT_DATA__"[^>]{0,300}>')
 _ENQUEUE = "streamController.enqueue("
-_ADDRESS = re.compile(
-    r"(?:canonical|og:url|saved from url)[^>]{0,200}?"
-    r"(https://(?:chatgpt\.com|chat\.openai\.com)/(?:share/(?:e/)?|s/)([\w-]{4,80}))",
-    re.ASCII,
-)
 _STRINGS = json.JSONDecoder(strict=False)
-_MARKS = (_ENQUEUE, "__NEXT_DATA__")
 _GONE = "the page holds no conversation: the link may have been deleted, or the page was saved before it was complete"
 
 
-class ChatGPTShareImporter:
+class ChatGPTShareImporter(SharePageImporter):
     source = SOURCE
+    sites = ("chatgpt", "openai")
+    address = re.compile(
+        r"https?://(?:www\.)?(?:chatgpt\.com|chat\.openai\.com)(?![\w.-])(?:/(?:share/(?:e/)?|s/)([\w-]{4,80}))?",
+        re.ASCII | re.IGNORECASE,
+    )
+    marks = (_ENQUEUE, "__NEXT_DATA__", "data-message-author-role")
+    ending = re.compile(r"^ChatGPT(?:\s*[-–—|]\s*|$)|\s*[-–—|]\s*ChatGPT\s*$")
 
-    def recognise(self, file: IO[bytes], filename: str) -> bool:
-        page = page_text(file)
-        return page is not None and any(mark in page for mark in _MARKS) and ("chatgpt" in page or "openai" in page)
+    def carried(self, page: str, shared: str | None) -> ImportedConversation | ImportFailure | None:
+        try:
+            found = _shared(_data(page))
+        except (ValueError, RecursionError) as error:
+            return ImportFailure(f"the data of the page cannot be read: {'damaged' if _is_json(error) else error}")
+        if found is None:
+            return ImportFailure(_GONE)
+        raw = _as_exported(found)
+        if not raw["mapping"]:
+            return ImportFailure(_GONE, title=found.get("title") if isinstance(found.get("title"), str) else None)
+        raw["id"] = found.get("share_id") or shared or found.get("conversation_id")
+        return conversation(storable(raw))
 
-    def read(self, file: IO[bytes], start: int = 0) -> Iterator[ImportItem]:
-        page = page_text(file)
-        size = file.tell()
-        if start == 0:
-            yield ImportItem(0, shared_conversation(page or ""), size, size)
-
-
-def shared_conversation(page: str) -> ImportedConversation | ImportFailure:
-    try:
-        found = _shared(_data(page))
-    except (ValueError, RecursionError) as error:
-        return ImportFailure(f"the data of the page cannot be read: {'damaged' if _is_json(error) else error}")
-    if found is None:
-        return ImportFailure(_GONE)
-    raw = _as_exported(found)
-    if not raw["mapping"]:
-        return ImportFailure(_GONE, title=found.get("title") if isinstance(found.get("title"), str) else None)
-    address = _ADDRESS.search(page)
-    raw["id"] = found.get("share_id") or (address.group(2) if address else None) or found.get("conversation_id")
-    read = conversation(storable(raw))
-    if isinstance(read, ImportedConversation):
-        read.url = address.group(1) if address else None
-    return read
+    def tell(self, known: Attributes, around: Sequence[Attributes]) -> Kind | None:
+        if "data-message-author-role" in known:
+            return "user" if known["data-message-author-role"] == "user" else "assistant"
+        classes = known.get("class", "").split()
+        if "markdown" in classes:
+            return "prose"
+        return "language" if "font-sans" in classes and "text-xs" in classes else None
 
 
 def _is_json(error: Exception) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from workers.importers import web_page
 from workers.importers.claude import SOURCE, claude_conversation
+from workers.importers.json_stream import storable
 from workers.importers.page_messages import Attributes, Kind
 from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.share_page import SharePageImporter
-from workers.importers.turns import Json
 
 _USER = frozenset(("font-user-message", "!font-user-message"))
 _ASSISTANT = frozenset(("font-claude-response", "font-claude-message"))
@@ -18,14 +19,14 @@ _PROSE = frozenset(("standard-markdown", "progressive-markdown"))
 
 class ClaudeShareImporter(SharePageImporter):
     source = SOURCE
-    site = "claude.ai"
+    sites = ("claude.ai",)
     address = re.compile(r"https?://(?:www\.)?claude\.ai(?![\w.-])(?:/(?:share|chat)/([0-9a-f-]{36}))?", re.I)
     marks = ('data-testid="user-message"', "font-claude-", "font-user-message", "chat_messages")
-    key = "chat_messages"
     ending = re.compile(r"\s*(?:[|\\/–—-]\s*(?:Claude|Anthropic))+\s*$|^Claude$")
 
-    def convert(self, data: Json) -> ImportedConversation | ImportFailure:
-        return claude_conversation(data)
+    def carried(self, page: str, shared: str | None) -> ImportedConversation | ImportFailure | None:
+        data = web_page.carried(page, "chat_messages")
+        return claude_conversation(storable(data)) if data else None
 
     def tell(self, known: Attributes, around: Sequence[Attributes]) -> Kind | None:
         marked = known.get("data-testid")

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-MAX_DEPTH = 50_000
+MAX_DEPTH = 500_000  # a tree of replies has two for each
 
 _SCALARS = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 _BLANKS = re.compile(r"[\s,]*")  # commas are not checked: the brackets were

@@ -20,8 +20,10 @@ from workers.importers.json_importer import json_documents
 from workers.importers.json_stream import Element, elements, sample
 from workers.importers.librechat import LibreChatImporter
 from workers.importers.llm_logs import LLMLogsImporter
+from workers.importers.mhtml import is_mhtml
 from workers.importers.open_webui import OpenWebUIImporter
 from workers.importers.ports import Importer
+from workers.importers.web_page import page_text
 from workers.shares import is_challenge
 
 # The likeliest first; each looks at the content, so that no file is two of them.
@@ -70,7 +72,7 @@ def importer_for(file: IO[bytes], filename: str) -> Importer:
     for importer in IMPORTERS:
         if importer.recognise(file, filename):
             return importer
-    raise UnreadableImport(f"{_zip_holds(upload) if upload.is_zip else _file_is(upload)} {ACCEPTED}")
+    raise UnreadableImport(f"{_zip_holds(upload) if upload.is_zip else _file_is(upload, file)} {ACCEPTED}")
 
 
 def _zip_holds(upload: Upload) -> str:
@@ -102,13 +104,18 @@ def _damage(upload: Upload, member: Member) -> str | None:
     return None
 
 
-def _file_is(upload: Upload) -> str:
+def _file_is(upload: Upload, file: IO[bytes]) -> str:
     member = upload.members[0]
-    head = upload.open(member).read(4096)
+    head = upload.open(member).read(MAX_HEAD)
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return f"The file is {name}."
-    if is_challenge(upload.open(member).read(MAX_HEAD)):
+    if is_mhtml(head):
+        page = page_text(file)
+        if page is None:
+            return "The file is of the kind that holds a web page (MHTML), but none that can be read."
+        head = page[:MAX_HEAD].encode()
+    if is_challenge(head):
         return "The file is a page that asks whether a person is there, saved in place of the conversation behind it."
     if head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").startswith("<"):
         return "The file is a web page (HTML), but holds no conversation of a kind that is known."

@@ -22,6 +22,7 @@ from workers.importers.ports import ImportFailure, ImportItem
 from workers.importers.text_window import Window
 
 SOURCE = "gemini"
+MAX_HELD = 128 << 20  # characters of records whose threads are not complete
 MAX_TITLES = 500  # from which the words before a prompt are learned
 
 _KINDS = (".json", ".html", ".htm")
@@ -43,24 +44,56 @@ class GeminiImporter:
         members = [member for member in _documents(upload) if not upload.is_zip or _is_activity(upload, member)]
         total = sum(member.size for member in members)
         threads, prefixes = _survey(upload, members)
-        gathered: dict[str, list[Record]] = {}
+        gathered = _Threads(threads)
         index = 0
         for record, done in _all_records(upload, members):
-            if isinstance(record, Record):
-                group = gathered.setdefault(record.thread or "", [])
-                group.append(record)
-                if record.thread and len(group) < threads[record.thread]:
-                    continue
-                del gathered[record.thread or ""]
-                if index >= start:
-                    yield ImportItem(index, as_conversation(group, prefixes), min(done, total), total)
-            elif index >= start:
-                yield ImportItem(index, record, min(done, total), total)
+            found = gathered.add(record) if isinstance(record, Record) else record
+            if found is None:
+                continue
+            if index >= start:
+                made = found if isinstance(found, ImportFailure) else as_conversation(found, prefixes)
+                yield ImportItem(index, made, min(done, total), total)
             index += 1
-        for group in gathered.values():  # threads of which a record could not be read the second time
+        for group in gathered.incomplete():  # a record of theirs could not be read the second time
             if index >= start:
                 yield ImportItem(index, as_conversation(group, prefixes), total, total)
             index += 1
+
+
+class _Threads:
+    """The records of threads of which some are still to come: no more of them than can be held."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._missing = counts
+        self._records: dict[str, list[Record]] = {}
+        self._sizes: Counter[str] = Counter()
+        self._held = 0
+        self._refused: set[str] = set()
+
+    def add(self, record: Record) -> list[Record] | ImportFailure | None:
+        """A whole thread; None where it waits for more."""
+        thread = record.thread
+        if thread is None:
+            return [record]
+        self._missing[thread] -= 1
+        if thread in self._refused:
+            return None
+        self._records.setdefault(thread, []).append(record)
+        size = len(record.title) + len(record.answer)
+        self._sizes[thread] += size
+        self._held += size
+        if self._held > MAX_HELD:
+            self._take(thread)
+            self._refused.add(thread)
+            return ImportFailure(f"more than {MAX_HELD >> 20} MiB of unfinished threads; this one was skipped", thread)
+        return self._take(thread) if self._missing[thread] <= 0 else None
+
+    def _take(self, thread: str) -> list[Record]:
+        self._held -= self._sizes.pop(thread)
+        return self._records.pop(thread)
+
+    def incomplete(self) -> Iterator[list[Record]]:
+        yield from self._records.values()
 
 
 def _survey(upload: Upload, members: list[Member]) -> tuple[Counter[str], tuple[str, ...]]:

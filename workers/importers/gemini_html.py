@@ -11,7 +11,7 @@ from workers.importers.gemini_records import PRODUCT, THREAD, Record
 from workers.importers.ports import ImportFailure
 from workers.importers.text_window import Window
 
-MAX_CELL = 16 << 20  # characters of one record
+MAX_CELL = 48 << 20  # characters of one record
 
 _CELL = '<div class="outer-cell'
 _BODY = re.compile(r'<div class="content-cell[^">]*mdl-typography--body-1"[^>]*>')

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from workers.importers import web_page
 from workers.importers.grok import SOURCE, grok_conversation
+from workers.importers.json_stream import storable
 from workers.importers.page_messages import NEAR, Attributes, Kind
 from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.share_page import SharePageImporter
-from workers.importers.turns import Json
 
 _TESTED: dict[str | None, Kind] = {"user-message": "user", "assistant-message": "assistant"}
 _SIDES: dict[str, Kind] = {"items-end": "user", "items-start": "assistant"}
@@ -17,14 +18,14 @@ _SIDES: dict[str, Kind] = {"items-end": "user", "items-start": "assistant"}
 
 class GrokShareImporter(SharePageImporter):
     source = SOURCE
-    site = "grok.com"
+    sites = ("grok.com",)
     address = re.compile(r"https?://(?:www\.)?grok\.com(?![\w.-])(?:/(?:share|c|chat)/([\w=%-]{4,160}))?", re.I)
     marks = ("message-bubble", "response-content-markdown", 'data-testid="user-message"', '\\"responses\\":')
-    key = "responses"
     ending = re.compile(r"\s*[|–—-]\s*(?:Shared )?Grok(?: Conversation)?\s*$|^Grok$")
 
-    def convert(self, data: Json) -> ImportedConversation | ImportFailure:
-        return grok_conversation(data)
+    def carried(self, page: str, shared: str | None) -> ImportedConversation | ImportFailure | None:
+        data = web_page.carried(page, "responses")
+        return grok_conversation(storable(data)) if data else None
 
     def tell(self, known: Attributes, around: Sequence[Attributes]) -> Kind | None:
         if tested := _TESTED.get(known.get("data-testid")):

@@ -191,7 +191,7 @@ class _Reader:
         tag = element.tag
         if tag == "code":
             if self._preformatted and (classes := element.classes or element.attribute("class")):
-                self._open[-1].classes = classes
+                next(found for found in reversed(self._open) if found.tag == "pre").classes = classes
             return inside if self._preformatted or not inside.strip() else _code(inside)
         if tag == "a":
             return link(inside, element.attribute("href")) if inside.strip() else ""

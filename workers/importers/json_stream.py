@@ -198,7 +198,7 @@ class _Reader:
         brackets, seen = Brackets(), 0
         while brackets.find_end(window.text, window.at + seen) is None:
             seen = len(window.text) - window.at
-            if seen > self._max or not window.grow():
+            if self._is_too_large() or not window.grow():
                 return None
         try:
             return decode(window.text, window.at)

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from workers.importers import values
 from workers.importers.json_stream import storable
-from workers.importers.ports import ImportedConversation
+from workers.importers.ports import ImportedConversation, ImportFailure
 from workers.importers.turns import (
     PREVIOUS,
     Head,
@@ -32,14 +33,21 @@ from workers.ports import Role
 
 SOURCE = "llm"
 MAX_CHAIN = 200_000  # messages of one thread; a chain of parents may be a circle
+MAX_TEXT = 128 << 20  # characters read for one conversation, which may name the same fragment any number of times
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "tool": "tool"}
 
 
+class TooLarge(Exception):
+    """More than MAX_TEXT."""
+
+
 class Database:
-    """Plain tables only: a view is the file's own SQL, and a virtual table's module could be anything."""
+    """Plain tables only: a view is the file's own SQL, and a virtual table's module could be anything. `read` counts
+    characters, from wherever it was set."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.read = 0
         self._connection = connection
         self._columns: dict[str, set[str]] = {}
         self._places: dict[tuple[str, str], dict[Any, list[int]]] = {}
@@ -72,9 +80,15 @@ class Database:
         return sorted(found, key=lambda row: _sortable(row.get(order))) if order else found
 
     def row(self, table: str, number: int) -> Iterator[Json]:
+        """Of a BLOB its size. Without what the provider was sent and sent itself (…_json): all of it once more."""
         cursor = self._connection.execute(f"SELECT * FROM {table} WHERE rowid = ?", (number,))  # noqa: S608 - our names
         names = [column[0] for column in cursor.description]
-        yield from (dict(zip(names, row, strict=True)) for row in cursor)
+        for row in cursor:
+            kept = {name: value for name, value in zip(names, row, strict=True) if not name.endswith("_json")}
+            self.read += sum(len(value) for value in kept.values() if isinstance(value, str))
+            if self.read > MAX_TEXT:
+                raise TooLarge
+            yield {name: len(value) if isinstance(value, bytes) else value for name, value in kept.items()}
 
     def few(self, table: str, *columns: str) -> Iterator[tuple[Any, ...]]:
         """These columns of every row; NULL for one the table lacks."""
@@ -88,47 +102,60 @@ def _sortable(value: Any) -> tuple[bool, float, str]:
     return isinstance(value, str), value if isinstance(value, int | float) else 0.0, str(value)
 
 
+Made = Callable[[], ImportedConversation | ImportFailure]
+
+
 @dataclass(slots=True)
 class Reader:
     count: int
-    make: Callable[[], Iterator[Callable[[], ImportedConversation]]]
+    make: Callable[[], Iterator[Made]]
 
-    def __iter__(self) -> Iterator[Callable[[], ImportedConversation]]:
+    def __iter__(self) -> Iterator[Made]:
         return self.make()
+
+
+def _bounded(database: Database, identifier: str | None, make: Made) -> ImportedConversation | ImportFailure:
+    database.read = 0
+    try:
+        return make()
+    except TooLarge:
+        return ImportFailure(f"the conversation is larger than {MAX_TEXT >> 20} MiB and was skipped", identifier)
 
 
 # --- the older schema ---
 
 
 def responses(database: Database) -> Reader:
-    """Only the keys of all rows are held; a conversation's rows are fetched when its turn comes. A response without a
-    conversation is one by itself."""
-    groups: dict[str, list[tuple[str, str, int]]] = {}
-    of_conversation: dict[str, str | None] = {}
-    for rowid, key, group, when in database.few("responses", "rowid", "id", "conversation_id", "datetime_utc"):
-        identifier = values.native_id(group) or values.native_id(key) or str(rowid)
-        groups.setdefault(identifier, []).append((str(when or ""), str(key), rowid))
-        of_conversation[identifier] = values.native_id(group)
+    """Only the numbers of all rows are held; a conversation's rows are fetched when its turn comes. A response without
+    a conversation is one by itself."""
+    groups: dict[str, array[int]] = {}
+    alone: set[str] = set()
+    for rowid, key, group in database.few("responses", "rowid", "id", "conversation_id"):
+        identifier = values.native_id(group)
+        if identifier is None:
+            identifier = values.native_id(key) or str(rowid)
+            alone.add(identifier)
+        groups.setdefault(identifier, array("q")).append(rowid)
 
-    def make() -> Iterator[Callable[[], ImportedConversation]]:
-        for identifier, members in groups.items():
-            rowids = [rowid for _, _, rowid in sorted(members)]
-            yield partial(_from_responses, database, identifier, of_conversation[identifier], rowids)
+    def make() -> Iterator[Made]:
+        for identifier, rowids in groups.items():
+            of = None if identifier in alone else identifier
+            yield partial(_bounded, database, identifier, partial(_from_responses, database, identifier, of, rowids))
 
     return Reader(len(groups), make)
 
 
 def _from_responses(
-    database: Database, identifier: str, conversation_id: str | None, rowids: list[int]
+    database: Database, identifier: str, conversation_id: str | None, rowids: Iterable[int]
 ) -> ImportedConversation:
     notes: Notes = Counter()
     about = next(iter(database.rows("conversations", "id", conversation_id)), {}) if conversation_id else {}
+    rows = [row for rowid in rowids for row in database.row("responses", rowid)]
+    rows.sort(key=lambda row: (str(row.get("datetime_utc") or ""), str(row.get("id"))))
     turns: list[Turn] = []
-    times: list[str] = []
-    for rowid in rowids:
-        for row in database.row("responses", rowid):
-            turns += _question_and_answer(database, row, first=not turns)
-            times.append(str(row.get("datetime_utc") or ""))
+    for row in rows:
+        turns += _question_and_answer(database, row, first=not turns)
+    times = [str(row.get("datetime_utc") or "") for row in rows]
     head = Head(
         native_id=identifier,
         title=about.get("name"),
@@ -181,7 +208,7 @@ def _attach(database: Database, identifier: Any, turn: Turn) -> None:
             name=first_of(row, "path", "url"),
             mime_type=row.get("type"),
             url=row.get("url"),
-            size=len(content) if isinstance(content, bytes) else None,
+            size=values.whole(content),
         )
 
 
@@ -189,13 +216,13 @@ def _attach(database: Database, identifier: Any, turn: Turn) -> None:
 
 
 def threads(database: Database) -> Reader:
-    identifiers = [rowid for (rowid,) in database.few("threads", "rowid")]
+    found = [(rowid, values.native_id(key)) for rowid, key in database.few("threads", "rowid", "id")]
 
-    def make() -> Iterator[Callable[[], ImportedConversation]]:
-        for rowid in identifiers:
-            yield partial(_from_thread, database, rowid)
+    def make() -> Iterator[Made]:
+        for rowid, identifier in found:
+            yield partial(_bounded, database, identifier, partial(_from_thread, database, rowid))
 
-    return Reader(len(identifiers), make)
+    return Reader(len(found), make)
 
 
 def _from_thread(database: Database, rowid: int) -> ImportedConversation:
@@ -209,7 +236,8 @@ def _from_thread(database: Database, rowid: int) -> ImportedConversation:
     for tip in (thread.get("tip_message_hash"), *of_message):
         _walk(database, tip, rows, notes)
     turns = [
-        _message_turn(database, row, of_message.get(key) or asked.get(key) or {}, notes) for key, row in rows.items()
+        _message_turn(database, row, of_message.get(key) or asked.get(key) or _made_elsewhere(database, key), notes)
+        for key, row in rows.items()
     ]
     times = [str(call.get("datetime_utc")) for call in calls if call.get("datetime_utc")]
     head = Head(
@@ -221,6 +249,12 @@ def _from_thread(database: Database, rowid: int) -> ImportedConversation:
         metadata={"forked_from": thread["forked_from"]} if text_or_none(thread.get("forked_from")) else {},
     )
     return conversation(SOURCE, head, turns, notes)
+
+
+def _made_elsewhere(database: Database, key: str) -> Json:
+    """The call of another thread, of which this one is a fork, that made the message or was made with it."""
+    columns = ("tip_message_hash", "parent_message_hash")
+    return next((row for column in columns for row in database.rows("turns", column, key, "id")), {})
 
 
 def _walk(database: Database, tip: Any, rows: dict[str, Json], notes: Notes) -> None:

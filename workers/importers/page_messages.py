@@ -113,6 +113,7 @@ class _Walk:
         self._capture: _Capture | None = None
         self._language = ""  # of the code that comes next
         self._wrapped: set[int] = set()  # depths of code that was put into <pre>
+        self._lines: int | None = None  # depth of the element in which a line's end is one
 
     def text(self, source: str) -> None:
         capture = self._capture
@@ -123,6 +124,8 @@ class _Walk:
             self._language = label.lower() if _LABEL.fullmatch(label) else self._language
             return
         text = source.replace("<", "&lt;").replace(">", "&gt;")
+        if self._lines is not None and not self._counts.get("pre"):
+            text = text.replace("\r\n", "\n").replace("\n", "<br>")
         capture.write(f"${text.strip()}$" if capture.is_in("tex") else text)
 
     def begin(self, name: str, source: str) -> None:
@@ -145,11 +148,13 @@ class _Walk:
         else:
             self._capture.parts.append((kind, depth))
             self._capture.has_prose |= kind == "prose"
+        if self._capture and self._lines is None and not is_void and "whitespace-pre-wrap" in known.get("class", ""):
+            self._lines = depth
 
     def _begin_capture(self, kind: Kind | None, depth: int, is_void: bool) -> None:
         if is_void or kind not in ("user", "assistant", "file", "prose"):
             return
-        near = (known["id"] for known in reversed(self._around[-NEAR:]) if "id" in known)
+        near = (id for known in reversed(self._around[-NEAR:]) if (id := known.get("data-message-id", known.get("id"))))
         self._capture = _Capture("assistant" if kind == "prose" else kind, depth, next(near, None))
 
     def _kind(self, name: str, known: Attributes) -> Kind | None:
@@ -183,6 +188,8 @@ class _Walk:
         while self._depths and self._depths[-1] >= depth:
             self._depths.pop()
             self._around.pop()
+        if self._lines is not None and depth <= self._lines:
+            self._lines = None
         capture = self._capture
         if capture is None:
             return
@@ -199,7 +206,7 @@ class _Walk:
     def close(self) -> Iterator[Shown]:
         if self._capture:
             yield self._capture.shown()
-        self._capture, self._language = None, ""
+        self._capture, self._language, self._lines = None, "", None
         self._wrapped.clear()
 
 

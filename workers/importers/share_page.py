@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -9,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from workers.importers import values, web_page
-from workers.importers.json_stream import storable
 from workers.importers.page_messages import Attributes, Kind, Shown, messages
 from workers.importers.ports import ImportedConversation, ImportFailure, ImportItem
-from workers.importers.turns import PREVIOUS, Head, Json, Notes, Turn, conversation
+from workers.importers.turns import PREVIOUS, Head, Notes, Turn, conversation
 from workers.shares import is_challenge
 
 NO_CONVERSATION = (
@@ -24,20 +24,21 @@ RENDERED = "read from what the page showed: it tells no times, and what was not 
 
 class SharePageImporter(ABC):
     """One site. `address`: of its pages, with the id of what is shared as its group; `marks`: of which one stands in a
-    page that holds a conversation; `key`: under which its data has the list of messages; `ending`: of its titles."""
+    page that holds a conversation; `sites`: of which one stands there too, where the page does not tell its address;
+    `ending`: of its titles."""
 
     source: str
-    site: str
+    sites: tuple[str, ...]
     address: re.Pattern[str]
     marks: tuple[str, ...]
-    key: str
     ending: re.Pattern[str]
 
     @abstractmethod
     def tell(self, known: Attributes, around: Sequence[Attributes]) -> Kind | None: ...
 
     @abstractmethod
-    def convert(self, data: Json) -> ImportedConversation | ImportFailure: ...
+    def carried(self, page: str, shared: str | None) -> ImportedConversation | ImportFailure | None:
+        """What the data of the page holds, if it has any; `shared` is the id in its address."""
 
     def recognise(self, file: IO[bytes], filename: str) -> bool:
         page = web_page.page_text(file)
@@ -46,21 +47,21 @@ class SharePageImporter(ABC):
         said = web_page.address(page)
         is_marked = any(mark in page for mark in self.marks)
         if said is None:
-            return is_marked and self.site in page
+            return is_marked and any(site in page for site in self.sites)
         return self.address.match(said) is not None and (is_marked or not is_challenge(page[:300_000].encode()))
 
     def read(self, file: IO[bytes], start: int = 0) -> Iterator[ImportItem]:
         page = web_page.page_text(file)
-        size = file.tell()
+        size = file.seek(0, io.SEEK_END)
         if start == 0:
             yield ImportItem(0, self.shared(page or ""), size, size)
 
     def shared(self, page: str) -> ImportedConversation | ImportFailure:
         said = self.address.match(web_page.address(page) or "")
-        data = web_page.carried(page, self.key)
-        found = self.convert(storable(data)) if data else None
+        found = self.carried(page, said.group(1) if said else None)
         if not isinstance(found, ImportedConversation) or not found.messages:
-            return self._shown(page, said)
+            shown = self._shown(page, said)
+            return found if isinstance(shown, ImportFailure) and isinstance(found, ImportFailure) else shown
         found.url = said.group() if said and said.group(1) else found.url
         return found
 

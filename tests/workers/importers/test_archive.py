@@ -67,6 +67,12 @@ def test_folders_and_what_macos_adds_are_no_members() -> None:
     assert read_all(zip_of(files)) == {"a/x.json": TEXT}
 
 
+def test_nor_is_what_has_no_name() -> None:
+    data = zip_of({"a": b"x", "b.json": TEXT})
+    named = data.index(b"PK\x01\x02") + 46
+    assert list(read_all(data[:named] + b"\0" + data[named + 1 :])) == ["b.json"]
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_both_of_two_entries_with_one_name_are_read() -> None:
     buffer = io.BytesIO()

@@ -9,9 +9,20 @@ import pytest
 
 from config.errors import UnreadableImport
 from tests.exports import chatgpt_conversation, chatgpt_message
-from tests.exports.pages import URL, new_page, old_page, routed, shared_data, turbo_stream
+from tests.exports.pages import (
+    URL,
+    chatgpt_asked,
+    chatgpt_page,
+    chatgpt_said,
+    new_page,
+    old_page,
+    routed,
+    shared_data,
+    turbo_stream,
+)
 from tests.workers.importers.reading import assert_resumes, only, read, reasons, shown
 from workers.importers.detect import importer_for
+from workers.importers.share_page import RENDERED
 
 HELLO = [("user", "Hello?"), ("assistant", "Hello.")]
 STREAM = turbo_stream(routed(shared_data()))
@@ -77,3 +88,39 @@ def test_a_challenge_is_not_called_a_conversation() -> None:
     page = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>chatgpt</body></html>"
     with pytest.raises(UnreadableImport, match="asks whether a person is there"):
         importer_for(io.BytesIO(page), "share.html")
+
+
+# --- what the page shows, where its data is gone: browsers leave scripts out of a page in a single file ---
+
+
+def test_what_the_page_shows() -> None:
+    page = chatgpt_page(chatgpt_asked("Hello?", "m1"), chatgpt_said("<p>Hello.</p>", "m2"))
+    found = only(page, "chatgpt")
+    assert shown(found) == HELLO
+    assert (found.title, found.url, found.notes) == ("Roses", URL, [RENDERED])
+    assert found.native_id == URL.rpartition("/")[2]
+    assert [message.native_id for message in found.messages] == ["m1", "m2"]
+    assert_resumes(page, "chatgpt")
+
+
+def test_lines_code_and_tools() -> None:
+    inside = (
+        '<p>Run <code>x</code> and\nwait:</p><pre class="overflow-visible!"><div class="contain-inline-size">'
+        '<div class="flex px-4 py-2 text-xs font-sans">python</div><div class="sticky"><div class="font-sans text-xs">'
+        '<button>Copy code</button></div></div><div class="overflow-y-auto"><code class="whitespace-pre! language-'
+        'python"><span><span class="hljs-keyword">if</span> a &lt; b:\n    go()\n</span></code></div></div></pre>'
+    )
+    tool = '<div data-message-author-role="tool" data-message-id="t"><img alt="A rose" src="https://x.example/"></div>'
+    page = chatgpt_page(chatgpt_asked("One\nTwo\r\n\r\nFour &lt;b&gt;"), chatgpt_said(inside), tool)
+    assert shown(only(page, "chatgpt")) == [
+        ("user", "One\nTwo\n\nFour &lt;b>"),
+        ("assistant", "Run `x` and wait:\n\n```python\nif a < b:\n    go()\n```"),
+        ("assistant", "[image: A rose]"),
+    ]
+
+
+def test_the_data_of_the_page_is_read_before_what_it_shows() -> None:
+    both = new_page(STREAM).replace(b"</body>", f"{chatgpt_asked('Not this')}</body>".encode())
+    assert shown(only(both, "chatgpt")) == HELLO
+    damaged = both.replace(b'enqueue("', b"enqueue(x")
+    assert shown(only(damaged, "chatgpt")) == [("user", "Not this")]

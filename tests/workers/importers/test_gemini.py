@@ -67,12 +67,33 @@ def test_the_words_before_a_prompt_are_left_out_in_any_language(titles: list[str
     assert [found.title for found in found_in(read(data, SOURCE))] == expected
 
 
-def test_what_is_no_prompt_is_kept_too() -> None:
-    canvas = gemini_record("Created Gemini Canvas titled Poem", None, subtitles=[{"name": "A poem."}])
-    used = gemini_record("Used Gemini Apps", None, 1)
-    made, other = found_in(read(as_json([canvas, used]), SOURCE))
+def test_what_gemini_made_is_kept_too() -> None:
+    made = only(
+        as_json([gemini_record("Created Gemini Canvas titled Poem", None, subtitles=[{"name": "A poem."}])]), SOURCE
+    )
     assert shown(made) == [("assistant", "Created Gemini Canvas titled Poem\n\nA poem.")]
-    assert shown(other) == [("user", "Used Gemini Apps")]
+    assert made.title == "Created Gemini Canvas titled Poem"
+
+
+@pytest.mark.parametrize("title", ["Used Gemini Apps", "Used Bard", "Gave feedback: Bad response (too long)"])
+def test_what_nobody_said_is_no_message(title: str) -> None:
+    noted = only(as_json([gemini_record(title, None)]), SOURCE)
+    assert (noted.title, noted.messages, noted.notes) == (title, [], ["the conversation holds no messages"])
+    answered = only(as_json([gemini_record(title, "<p>Yes.</p>")]), SOURCE)
+    assert shown(answered) == [("user", title), ("assistant", "Yes.")]
+
+
+def test_a_prompt_and_its_answer_may_stand_in_the_details() -> None:
+    details = [{"name": "Request", "value": "1 < 2?"}, {"name": "Response", "value": "1 < 2."}]
+    found = only(as_json([gemini_record("Used Gemini Apps", None, details=details)]), SOURCE)
+    assert shown(found) == [("user", "1 < 2?"), ("assistant", "1 < 2.")]
+
+
+def test_a_form_nobody_has_described_is_told() -> None:
+    odd = gemini_record("Used Gemini Apps", None, userInteractions=[{"userInteraction": {"request": "[]"}}])
+    items = read(as_json([odd, gemini_record("Prompted A")]), SOURCE)
+    assert reasons(items) == ["a record of the activity log is of a form that is not known"]
+    assert len(found_in(items)) == 1
 
 
 def test_files_that_were_attached() -> None:
@@ -85,6 +106,14 @@ def test_files_that_were_attached() -> None:
     message = path(only(as_json([record]), SOURCE))[0]
     assert message.content == "Look"
     assert [file["name"] for file in message.parts["attachments"]] == ["d.png", "a.pdf", "b.txt", "c.png"]
+
+
+def test_pages_an_answer_cites_are_no_files() -> None:
+    cited = [{"name": "A page", "url": "https://a.example/x"}, {"name": "-  d.png", "url": "d.png"}]
+    asked, answer = path(only(as_json([gemini_record("Prompted A", "<p>B</p>", subtitles=cited)]), SOURCE))
+    assert asked.parts["attachments"] == [{"name": "d.png"}]
+    assert answer.content == "B\n\nSources:\n- [A page](https://a.example/x)"
+    assert answer.parts["citations"] == [{"title": "A page", "url": "https://a.example/x"}]
 
 
 def test_other_activity_is_passed_over() -> None:

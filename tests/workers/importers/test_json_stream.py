@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exports import write_big_export
-from workers.importers import json_stream, text_window
+from workers.importers import brackets, deep_json, json_stream, text_window
 from workers.importers.json_stream import Element, Unreadable, elements, sample
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -120,12 +120,33 @@ def test_deep_and_malformed_is_a_reason(broken: str) -> None:
     assert problems
 
 
-def test_deep_nesting_is_a_reason() -> None:
+def test_deep_nesting_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     deep = b"[" * 200_000
+    values, problems = read(b"[1, " + deep + b"]" * 200_000 + b", 2]")
+    assert (values[0], values[2], problems) == (1, 2, [])
+    monkeypatch.setattr(deep_json, "MAX_DEPTH", 100_000)
     values, problems = read(b"[1, " + deep + b"]" * 200_000 + b", 2]")
     assert values == [1, 2]
     assert "nested too deeply" in problems[0]
     assert read(b"[1, " + deep)[0] == [1]
+
+
+@pytest.mark.parametrize(
+    "inside", [b"[" * 1_000_000, b'{"a":' * 200_000, b"[" * 2000 + b"{}," * 100_000 + b"1" + b"]" * 2001]
+)
+def test_what_is_nested_deeply_is_not_held_without_bounds(inside: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_window, "CHUNK", 10_000)
+    monkeypatch.setattr(brackets, "MAX_DEPTH", 10_000)
+    monkeypatch.setattr(json_stream, "MAX_PARSED", 1_000_000)
+    file = io.BytesIO(b'[{"a": 1}, ' + inside)
+    tracemalloc.start()
+    try:
+        found = list(elements(file))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [isinstance(element, Element) for element in found] == [True, False]
+    assert peak < 3 * len(inside)
 
 
 def test_an_oversized_element_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:

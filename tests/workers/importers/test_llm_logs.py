@@ -100,6 +100,17 @@ def test_the_newer_schema(db: Path) -> None:
     assert [str(m.created_at) for m in path(found)][1] == "2026-01-01 10:01:00+00:00"
 
 
+def test_a_fork_knows_when_what_it_shares_was_said_and_by_whom(db: Path) -> None:
+    rows = dict(PELICAN)
+    rows["threads"] = [*rows["threads"], {"id": "fork", "tip_message_hash": "h2", "forked_from": "t1"}]
+    whole, fork = found_in(read(llm_logs(db, rows, "new"), "llm"))
+    said = {m.native_id: (m.model, m.created_at) for m in whole.messages}
+    assert fork.metadata == {"forked_from": "t1"}
+    assert fork.messages
+    assert all(said[m.native_id] == (m.model, m.created_at) for m in fork.messages)
+    assert fork.messages[-1].created_at is not None
+
+
 def test_parts_of_every_kind(db: Path) -> None:
     rows = llm_thread("t", ("h1", None, "user", ""), ("h2", "h1", "assistant", ""), tip="h2")
     rows["fragments"] = [{"id": 7, "content": "The novel."}]
