@@ -16,6 +16,8 @@ from storage.ids import new_id
 ASKED = "bc:enquiries"
 # What nobody took goes with who asked, or soon after; so does an answer that nobody waits for.
 FORGOTTEN_S = 60
+# One that was taken and is not answered by then is asked once more: a worker that is killed takes some with it.
+AGAIN_S = 5.0
 
 
 class Enquiry(NamedTuple):
@@ -36,11 +38,12 @@ def ask(name: str, asked: dict[str, Any], timeout_s: float) -> Any:
     message = orjson.dumps(tuple(enquiry)).decode()
     client = redis_client(blocking=True)
     try:
-        pipe = client.pipeline(transaction=False)
-        pipe.rpush(ASKED, message)
-        pipe.expire(ASKED, FORGOTTEN_S)
-        pipe.execute()
-        answer = client.blpop([enquiry.reply_to], timeout=timeout_s)
+        _put(client, message)
+        answer = client.blpop([enquiry.reply_to], timeout=min(AGAIN_S, timeout_s))
+        if answer is None and timeout_s > AGAIN_S:
+            if client.lpos(ASKED, message) is None:
+                _put(client, message)
+            answer = client.blpop([enquiry.reply_to], timeout=timeout_s - AGAIN_S)
         if answer is None:
             client.lrem(ASKED, 1, message)
     except (redis.RedisError, OSError) as error:
@@ -51,6 +54,13 @@ def ask(name: str, asked: dict[str, Any], timeout_s: float) -> Any:
     if "error" in body:
         raise _Answered(body["error"]["message"], body["error"])
     return body["value"]
+
+
+def _put(client: redis.Redis, message: str) -> None:
+    pipe = client.pipeline(transaction=False)
+    pipe.rpush(ASKED, message)
+    pipe.expire(ASKED, FORGOTTEN_S)
+    pipe.execute()
 
 
 def take(wait_s: float) -> Enquiry | None:

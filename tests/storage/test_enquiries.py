@@ -65,6 +65,26 @@ def test_who_gives_up_takes_the_enquiry_back(broker: redis.Redis) -> None:
     assert enquiries.take(0.01) is None
 
 
+def test_what_a_killed_worker_took_is_asked_once_more(broker: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enquiries, "AGAIN_S", 0.1)
+    told = []
+    asker = threading.Thread(target=lambda: told.append(enquiries.ask("search.query", {}, 10.0)))
+    asker.start()
+    lost, again = enquiries.take(4.0), enquiries.take(4.0)
+    assert lost is not None
+    assert again == lost
+    enquiries.reply(again, value="found")
+    asker.join()
+    assert told == ["found"]
+    assert broker.keys("bc:*") == []
+
+
+def test_what_still_waits_is_not_asked_again(broker: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enquiries, "AGAIN_S", 0.02)
+    waiting(0.1)
+    assert broker.keys("bc:*") == []
+
+
 def test_what_a_dead_asker_left_is_not_answered(broker: redis.Redis) -> None:
     for until in (time.time() - 1, time.time() + 60):
         broker.rpush(ASKED, orjson.dumps(["search.query", {}, "bc:reply:x", until]))
