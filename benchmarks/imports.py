@@ -66,7 +66,7 @@ def measure(bench: Bench) -> Table:
         def imported() -> tuple[_Once, _Once]:
             return _import_twice(bench.folder / f"house{next(number_of_house)}", export, conversations)
 
-        found = in_turn(bench, rounds, {LOAD: lambda: _parsed(source, export), NEW: imported})
+        found = in_turn(bench, rounds, {LOAD: lambda: parsed(source, export), NEW: imported})
         return {
             LOAD: [one for one in found[LOAD] if isinstance(one, _Once)],
             NEW: [pair[0] for pair in found[NEW] if isinstance(pair, tuple)],
@@ -81,7 +81,7 @@ def measure(bench: Bench) -> Table:
     return _table(sizes, runs)
 
 
-def _parsed(source: str, export: Path) -> _Once:
+def parsed(source: str, export: Path) -> _Once:
     """In a fresh process; it waits for a line to begin, and for one to end."""
     argv = [sys.executable, "-I", "-c", _BASELINES.get(source, _JSON), str(export)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:

@@ -1,4 +1,5 @@
-"""What each process of the house grows by while a large export is uploaded and imported: of every source, and of a zip.
+"""What each process of the house grows by while a large export is uploaded and imported, and how long that takes beside
+`json.load` of the same file: of every source, and of a zip.
 
 30 MB by default; with BENCHMARK_GIGABYTE in the environment 1 GB, which takes most of an hour.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.house import House
-from benchmarks.imports import CHATGPT, MB, OTHERS, rows_of
+from benchmarks.imports import CHATGPT, LOAD, MB, OTHERS, parsed, rows_of
 from benchmarks.processes import Trouble
 from benchmarks.report import Table, below, number
 from benchmarks.usage import PeakRss
@@ -23,7 +24,8 @@ from tests.exports.big import write_big
 
 GIGABYTE = "BENCHMARK_GIGABYTE"
 ZIP = "chatgpt, in its zip"
-SOURCES = (CHATGPT, ZIP, *OTHERS, "llm")
+DATABASE = "llm"
+SOURCES = (CHATGPT, ZIP, *OTHERS, DATABASE)
 PROCESSES = ("web", "background", "redis")
 AIM = 500.0  # MB
 LIMIT_S = 3600.0
@@ -32,9 +34,11 @@ SEED = 11
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """`unpacked` and `grown` in MB; `rows` what the tables hold afterwards."""
+    """`unpacked` and `grown` in MB; `loaded`: the baseline's seconds, None for a database; `rows` what the tables hold
+    afterwards."""
 
     unpacked: float
+    loaded: float | None
     seconds: float
     grown: dict[str, float]
     rows: int
@@ -49,7 +53,8 @@ def measure(bench: Bench) -> Table:
         folder = bench.folder / "one"
         folder.mkdir()
         try:
-            found[source] = _measured(folder, source, size)
+            one = found[source] = _measured(folder, source, size)
+            bench.say(f"{source}: {one.seconds:.0f} s, {max(one.grown.values()):.0f} MB")
         except Trouble as trouble:
             bench.say(f"{source}: {trouble}")
             troubles.append(f"{source} was not measured: {str(trouble).splitlines()[0]}")
@@ -62,6 +67,7 @@ def _measured(folder: Path, source: str, size: float) -> _Found:
     export = folder / "export"
     conversations = write_big(export, CHATGPT if source == ZIP else source, size, seed=SEED)
     unpacked = export.stat().st_size / MB
+    loaded = None if source == DATABASE else parsed(source, export).seconds
     if source == ZIP:
         export = _zipped(export)
     with House(folder / "house") as house, ExitStack() as watching:
@@ -74,7 +80,7 @@ def _measured(folder: Path, source: str, size: float) -> _Found:
         if stored != conversations:
             raise Trouble(f"{conversations} conversations became {stored} rows")
         grown = {name: peak.grown / MB for name, peak in peaks.items()}
-        return _Found(unpacked, job["run_ms"] / 1000, grown, rows_of(house))
+        return _Found(unpacked, loaded, job["run_ms"] / 1000, grown, rows_of(house))
 
 
 def _zipped(export: Path) -> Path:
@@ -90,6 +96,11 @@ def _table(size: float, found: dict[str, _Found], troubles: list[str]) -> Table:
         (
             source,
             number(one.unpacked / one.seconds),
+            *(
+                (number(one.unpacked / one.loaded), f"{number(one.loaded / one.seconds)}×")
+                if one.loaded
+                else ("–", "–")
+            ),
             *(number(one.grown[name]) for name in PROCESSES),
             below(max(one.grown.values()), AIM, " MB"),
             f"{one.rows:,}",
@@ -100,9 +111,10 @@ def _table(size: float, found: dict[str, _Found], troubles: list[str]) -> Table:
         "Memory of an import",
         f"A generated export of {size:.0f} MB each, uploaded to a house of its own and imported: by how many MB of "
         f"resident memory each process that takes part grew at its peak, from before the upload to the job's end. "
-        f"MB/s of the import alone. Of a zip, what it unpacks to counts.",
-        ("", "MB/s", *PROCESSES, "aim", "rows written"),
+        f"MB/s of the import alone, beside those of {LOAD} (of HTMLParser for the page) in a fresh process. Of a zip, "
+        f"what it unpacks to counts.",
+        ("", "MB/s", LOAD, "speed ratio", *PROCESSES, "memory", "rows written"),
         rows,
         notes=troubles,
-        data={source: [one.unpacked, one.seconds, one.grown, one.rows] for source, one in found.items()},
+        data={source: [one.unpacked, one.loaded, one.seconds, one.grown, one.rows] for source, one in found.items()},
     )
